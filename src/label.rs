@@ -32,9 +32,16 @@ impl Prediction {
             .probabilities
             .iter()
             .enumerate()
-            .map(|(class_id, &confidence)| Score { class_id, confidence })
+            .map(|(class_id, &confidence)| Score {
+                class_id,
+                confidence,
+            })
             .collect();
-        all.sort_by(|a, b| b.confidence.total_cmp(&a.confidence).then(a.class_id.cmp(&b.class_id)));
+        all.sort_by(|a, b| {
+            b.confidence
+                .total_cmp(&a.confidence)
+                .then(a.class_id.cmp(&b.class_id))
+        });
         all.truncate(k);
         all
     }

@@ -1,0 +1,146 @@
+//! Weight layouts. On disk weights are OHWI; each backend wants them in the order in which its tile
+//! reads them, so that one pass over memory suffices.
+
+use super::quant::QuantError;
+use super::requant::WeightSum;
+
+/// `[out / nr][depth / kc][nr][kc]`: blocks of `nr` output channels, in them groups of `kc`
+/// consecutive products. Both ends are padded with zeros, which add nothing to any sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Layout {
+    pub nr: usize,
+    pub kc: usize,
+}
+
+impl Layout {
+    /// OHWI itself.
+    pub const PLAIN: Self = Self { nr: 1, kc: 1 };
+}
+
+/// One layer's weights in a backend's layout.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PackedWeights {
+    pub layout: Layout,
+    pub out_c: usize,
+    /// Products per output value, as in the file.
+    pub depth: usize,
+    data: Vec<i8>,
+}
+
+impl PackedWeights {
+    /// Packs `[out_c][depth]`.
+    ///
+    /// # Errors
+    /// If a weight is -128: kernels add two products in 16 bits.
+    ///
+    /// # Panics
+    /// If `plain` does not hold `out_c * depth` values.
+    pub fn new(
+        plain: &[i8],
+        out_c: usize,
+        depth: usize,
+        layout: Layout,
+    ) -> Result<Self, QuantError> {
+        assert_eq!(
+            plain.len(),
+            out_c * depth,
+            "weights do not match their shape"
+        );
+        if let Some(&w) = plain.iter().find(|&&w| w == i8::MIN) {
+            return Err(QuantError::Weight(w));
+        }
+        let depth_padded = depth.next_multiple_of(layout.kc);
+        let mut packed = Self {
+            layout,
+            out_c,
+            depth,
+            data: vec![0; out_c.next_multiple_of(layout.nr) * depth_padded],
+        };
+        for (o, row) in plain.chunks_exact(depth).enumerate() {
+            for (group, values) in row.chunks(layout.kc).enumerate() {
+                let at = packed.index(o, group * layout.kc);
+                packed.data[at..at + values.len()].copy_from_slice(values);
+            }
+        }
+        Ok(packed)
+    }
+
+    /// `depth` rounded up to whole groups.
+    #[must_use]
+    pub fn depth_padded(&self) -> usize {
+        self.depth.next_multiple_of(self.layout.kc)
+    }
+
+    /// The weights of output channels `nr * block ..`.
+    #[inline]
+    #[must_use]
+    pub fn block(&self, block: usize) -> &[i8] {
+        let len = self.layout.nr * self.depth_padded();
+        &self.data[block * len..(block + 1) * len]
+    }
+
+    #[inline]
+    fn index(&self, o: usize, k: usize) -> usize {
+        let Layout { nr, kc } = self.layout;
+        ((o / nr * (self.depth_padded() / kc) + k / kc) * nr + o % nr) * kc + k % kc
+    }
+
+    /// The weight of product `k` of output channel `o`.
+    #[inline]
+    #[must_use]
+    pub fn at(&self, o: usize, k: usize) -> i8 {
+        self.data[self.index(o, k)]
+    }
+
+    /// Back to `[out_c][depth]`.
+    #[must_use]
+    pub fn plain(&self) -> Vec<i8> {
+        (0..self.out_c)
+            .flat_map(|o| (0..self.depth).map(move |k| self.at(o, k)))
+            .collect()
+    }
+
+    /// What each output channel's weights sum to.
+    #[must_use]
+    pub fn sums(&self) -> Vec<WeightSum> {
+        let sum = |o| {
+            (0..self.depth)
+                .map(|k| self.at(o, k))
+                .fold(WeightSum::default(), |s, w| WeightSum {
+                    signed: s.signed + i32::from(w),
+                    magnitude: s.magnitude + u32::from(w.unsigned_abs()),
+                })
+        };
+        (0..self.out_c).map(sum).collect()
+    }
+
+    /// Bytes held in memory, padding included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_loses_nothing_in_any_layout() {
+        for (out_c, depth) in [(1, 1), (5, 7), (16, 32), (17, 33)] {
+            let plain: Vec<i8> = (0..out_c * depth)
+                .map(|i| i8::try_from(i % 255).unwrap_or(-3))
+                .collect();
+            for (nr, kc) in [(1, 1), (4, 16), (16, 2), (16, 4), (6, 3)] {
+                let packed = PackedWeights::new(&plain, out_c, depth, Layout { nr, kc }).unwrap();
+                assert_eq!(packed.plain(), plain, "{out_c}x{depth} in {nr}x{kc}");
+            }
+        }
+    }
+
+    #[test]
+    fn minus_128_is_refused() {
+        let packed = PackedWeights::new(&[1, -128], 1, 2, Layout::PLAIN);
+        assert_eq!(packed, Err(QuantError::Weight(-128)));
+    }
+}

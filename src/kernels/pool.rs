@@ -1,0 +1,121 @@
+//! Pooling: maximum over a window, average over the whole picture. Vectorized well enough by the
+//! compiler; they are a few per mille of a ResNet.
+
+use super::requant::Residual;
+use super::{Geometry, Quant};
+
+/// Maximum over each window; padding never wins. `in_c == out_c` is the caller's to check.
+pub fn max(g: &Geometry, x: &[u8], y: &mut [u8]) {
+    for (pixel, y) in y.chunks_exact_mut(g.in_c).enumerate() {
+        let (oy, ox) = (pixel / g.out_w(), pixel % g.out_w());
+        y.fill(0);
+        for ky in 0..g.kernel_h {
+            let Some(iy) = Geometry::source(oy, ky, g.stride_h, g.pad.top, g.in_h) else {
+                continue;
+            };
+            for kx in 0..g.kernel_w {
+                let Some(ix) = Geometry::source(ox, kx, g.stride_w, g.pad.left, g.in_w) else {
+                    continue;
+                };
+                let x = &x[(iy * g.in_w + ix) * g.in_c..][..g.in_c];
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = (*y).max(x);
+                }
+            }
+        }
+    }
+}
+
+/// The average of each channel over all pixels, requantized:
+/// `y = round_half_even(clamp(f32(sum - pixels * z_x) * m)) + z_y`, `m = s_x / (pixels * s_y)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GlobalAverage {
+    pixels: usize,
+    bias: i32,
+    rule: super::Requant,
+}
+
+/// Sums of this many 8-bit values fit 32 bits with room to spare.
+pub const MAX_AVERAGED_PIXELS: usize = 1 << 20;
+
+impl GlobalAverage {
+    /// `None` if there are no pixels or more than [`MAX_AVERAGED_PIXELS`].
+    #[must_use]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap
+    )] // bounded by MAX_AVERAGED_PIXELS
+    pub fn new(pixels: usize, input: Quant, output: Quant) -> Option<Self> {
+        if !(1..=MAX_AVERAGED_PIXELS).contains(&pixels) {
+            return None;
+        }
+        let multiplier = input.scale.get() / (pixels as f32 * output.scale.get());
+        Some(Self {
+            pixels,
+            bias: -(pixels as i32) * input.zero.get(),
+            rule: super::Requant {
+                bias: vec![0],
+                multiplier: vec![multiplier],
+                low: -f32::from(output.zero.0),
+                high: 255.0 - f32::from(output.zero.0),
+                output_zero: output.zero.get(),
+                residual: None::<Residual>,
+            },
+        })
+    }
+
+    /// `x` is `[pixels][y.len()]`.
+    pub fn run(&self, x: &[u8], y: &mut [u8]) {
+        const LANES: usize = 64;
+        let channels = y.len();
+        for (block, y) in y.chunks_mut(LANES).enumerate() {
+            let mut sums = [0i32; LANES];
+            for pixel in 0..self.pixels {
+                let x = &x[pixel * channels + block * LANES..][..y.len()];
+                for (sum, &x) in sums.iter_mut().zip(x) {
+                    *sum += i32::from(x);
+                }
+            }
+            for (y, sum) in y.iter_mut().zip(sums) {
+                *y = self.rule.apply(sum + self.bias, 0, None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Padding;
+    use super::*;
+
+    #[test]
+    fn padding_never_wins_a_maximum() {
+        let g = Geometry::new((3, 3), (2, 2), (3, 3), (2, 2), Padding::all(1)).unwrap();
+        let x: Vec<u8> = (0..18).collect();
+        let mut y = [0; 8];
+        max(&g, &x, &mut y);
+        assert_eq!(y, [8, 9, 10, 11, 14, 15, 16, 17]);
+    }
+
+    #[test]
+    fn an_average_is_rounded_half_to_even() {
+        let q = Quant::new(0.5, 0).unwrap();
+        let average = GlobalAverage::new(2, q, q).unwrap();
+        let mut y = [0; 3];
+        average.run(&[1, 2, 255, 2, 3, 255], &mut y);
+        assert_eq!(y, [2, 2, 255]);
+    }
+
+    #[test]
+    fn an_average_honours_zero_points() {
+        let average = GlobalAverage::new(
+            4,
+            Quant::new(1.0, 128).unwrap(),
+            Quant::new(0.5, 10).unwrap(),
+        );
+        let mut y = [0; 1];
+        average.unwrap().run(&[130, 130, 132, 132], &mut y); // mean 3 above zero
+        assert_eq!(y, [16]);
+    }
+}

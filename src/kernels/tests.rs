@@ -1,0 +1,234 @@
+//! Every backend against the reference, bit for bit, from one table of shapes.
+//!
+//! `RESNETD_REQUIRE_ISA=avx2,...` turns an instruction set that this machine lacks from a loud skip
+//! into a failure.
+
+use std::sync::Arc;
+
+use super::dispatch::available;
+use super::*;
+
+/// `(height, width, in, out, kernel, stride, padding)`: every kind of ResNet layer, and odd ones.
+#[rustfmt::skip]
+const SHAPES: &[(usize, usize, usize, usize, (usize, usize), usize, Padding)] = &[
+    // as in ResNets, smaller pictures
+    (31, 31,   3,  64, (7, 7), 2, Padding::all(3)),
+    (14, 14,  64,  64, (1, 1), 1, Padding::all(0)),
+    (14, 14,  64, 256, (1, 1), 1, Padding::all(0)),
+    (14, 14, 256,  64, (1, 1), 1, Padding::all(0)),
+    (14, 14,  64,  64, (3, 3), 1, Padding::all(1)),
+    (14, 14, 128, 128, (3, 3), 2, Padding::all(1)),
+    (14, 14, 256, 128, (1, 1), 2, Padding::all(0)),
+    ( 4,  5, 512, 512, (3, 3), 1, Padding::all(1)),
+    ( 5,  5, 512, 320, (1, 1), 1, Padding::all(0)),
+    // one channel to nine, one pixel, primes
+    ( 1,  1,   1,   1, (1, 1), 1, Padding::all(0)),
+    ( 1,  1,   9,  17, (1, 1), 1, Padding::all(0)),
+    ( 5,  7,   1,   1, (3, 3), 1, Padding::all(1)),
+    ( 5,  7,   2,   3, (3, 3), 1, Padding::all(1)),
+    ( 5,  7,   5,   7, (3, 3), 2, Padding::all(1)),
+    (11, 13,   7,  23, (5, 5), 3, Padding::all(2)),
+    ( 2,  2,   6,  16, (3, 3), 1, Padding::all(2)),
+    ( 3, 17,   8,  15, (1, 3), 1, Padding { top: 0, bottom: 0, left: 2, right: 1 }),
+    ( 9,  4,   4,  33, (2, 3), 2, Padding { top: 1, bottom: 0, left: 0, right: 2 }),
+    ( 6,  6,  33,  31, (3, 3), 5, Padding::all(0)),
+];
+
+/// Small reproducible numbers (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[0]
+    }
+
+    fn weight(&mut self) -> i8 {
+        i8::try_from(i16::try_from(self.below(255)).unwrap() - 127).unwrap()
+    }
+}
+
+/// How a layer's numbers are drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Data {
+    Random,
+    /// Everything at its end, so that a 16-bit sum anywhere would overflow.
+    Extreme,
+}
+
+struct Case {
+    geometry: Geometry,
+    plain: Vec<i8>,
+    bias: Vec<i32>,
+    scales: Vec<Scale>,
+    input: Quant,
+    output: Quant,
+    residual: Option<Quant>,
+    relu: bool,
+    x: Vec<u8>,
+    r: Vec<u8>,
+}
+
+impl Case {
+    fn new(geometry: Geometry, data: Data, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let depth = geometry.depth();
+        let extreme = data == Data::Extreme;
+        let plain = (0..geometry.out_c * depth)
+            .map(|_| {
+                if !extreme {
+                    random.weight()
+                } else if random.below(2) == 0 {
+                    -127
+                } else {
+                    127
+                }
+            })
+            .collect();
+        let x = (0..geometry.input_len())
+            .map(|_| {
+                if extreme {
+                    255 * u8::from(random.below(8) != 0)
+                } else {
+                    random.byte()
+                }
+            })
+            .collect();
+        let quant = |scale: f32, zero: u8| Quant::new(scale, i64::from(zero)).unwrap();
+        Self {
+            plain,
+            x,
+            bias: (0..geometry.out_c)
+                .map(|_| i32::from(random.weight()) * 300)
+                .collect(),
+            scales: (0..geometry.out_c)
+                .map(|_| Scale::new(0.001 + f32::from(random.byte()) / 20_000.0).unwrap())
+                .collect(),
+            input: quant(0.02, random.byte()),
+            #[allow(clippy::cast_precision_loss)]
+            output: quant(0.012 * (depth as f32).sqrt(), random.byte()),
+            residual: (random.below(2) == 0).then(|| quant(0.05, random.byte())),
+            relu: random.below(2) == 0,
+            r: (0..geometry.output_len()).map(|_| random.byte()).collect(),
+            geometry,
+        }
+    }
+
+    fn run(&self, backend: Backend) -> Vec<u8> {
+        let g = self.geometry;
+        let weights =
+            PackedWeights::new(&self.plain, g.out_c, g.depth(), backend.layout()).unwrap();
+        let requant = Requant::new(
+            self.input,
+            self.output,
+            self.residual,
+            (&self.bias, &self.scales),
+            &weights.sums(),
+            self.relu,
+        );
+        let conv = Conv {
+            geometry: g,
+            weights: Arc::new(weights),
+            input_zero: self.input.zero,
+            requant: requant.unwrap(),
+        };
+        let mut y = vec![0xA5; g.output_len()];
+        backend.conv(&conv, &self.x, self.residual.map(|_| &self.r[..]), &mut y);
+        y
+    }
+}
+
+/// Backends to test; what this machine lacks is said, or fails if required.
+fn backends() -> Vec<Backend> {
+    let required = std::env::var("RESNETD_REQUIRE_ISA").unwrap_or_default();
+    for name in required.split(',').filter(|name| !name.is_empty()) {
+        let isa: Isa = name
+            .parse()
+            .unwrap_or_else(|e| panic!("RESNETD_REQUIRE_ISA: {e}"));
+        assert!(
+            Backend::new(isa).is_some(),
+            "required {isa}, which this processor lacks"
+        );
+    }
+    for isa in Isa::ALL
+        .into_iter()
+        .filter(|&isa| Backend::new(isa).is_none())
+    {
+        eprintln!("SKIPPED: {isa} is not tested, this processor lacks it");
+    }
+    available().into_iter().filter_map(Backend::new).collect()
+}
+
+fn check(case: &Case, what: &str) {
+    let mut results = backends().into_iter().map(|b| (b.isa(), case.run(b)));
+    let (_, want) = results.next().expect("the reference is always there");
+    for (isa, got) in results {
+        if let Some(at) = (0..want.len()).find(|&i| want[i] != got[i]) {
+            let (pixel, channel) = (at / case.geometry.out_c, at % case.geometry.out_c);
+            panic!(
+                "{isa} differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
+                got[at], want[at], case.geometry
+            );
+        }
+    }
+}
+
+#[test]
+fn every_backend_gives_the_bits_of_the_reference() {
+    for (i, &(h, w, in_c, out_c, kernel, stride, pad)) in SHAPES.iter().enumerate() {
+        let g = Geometry::new((h, w), (in_c, out_c), kernel, (stride, stride), pad).unwrap();
+        for data in [Data::Random, Data::Extreme] {
+            for seed in 0..2 {
+                let case = Case::new(g, data, seed * 1000 + i as u64);
+                check(&case, &format!("{data:?} seed {seed}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_are_neither_all_clamped_nor_all_equal() {
+    // the comparison above would prove little if every output were 0 or 255
+    let g = Geometry::new((9, 9), (16, 32), (3, 3), (1, 1), Padding::all(1)).unwrap();
+    let y = Case::new(g, Data::Random, 7).run(Backend::new(Isa::Scalar).unwrap());
+    let inner = y.iter().filter(|&&v| v != 0 && v != 255).count();
+    assert!(inner * 3 > y.len(), "{inner} of {} are in range", y.len());
+}
+
+#[test]
+fn every_backend_agrees_on_the_dense_layer() {
+    for (depth, classes) in [(1, 1), (3, 5), (64, 10), (2048, 1000), (33, 17)] {
+        let mut random = Random(depth as u64);
+        let plain: Vec<i8> = (0..depth * classes).map(|_| random.weight()).collect();
+        let x: Vec<u8> = (0..depth).map(|_| random.byte()).collect();
+        let run = |backend: Backend| {
+            let dense = Dense {
+                weights: Arc::new(
+                    PackedWeights::new(&plain, classes, depth, backend.layout()).unwrap(),
+                ),
+                bias: (0..classes)
+                    .map(|c| i32::try_from(c).unwrap() * 77 - 300)
+                    .collect(),
+                multiplier: vec![0.0137; classes],
+            };
+            let mut y = vec![f32::NAN; classes];
+            backend.dense(&dense, &x, &mut y);
+            y
+        };
+        let want = run(Backend::new(Isa::Scalar).unwrap());
+        for backend in backends() {
+            assert_eq!(run(backend), want, "{} {depth}x{classes}", backend.isa());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Backends for x86-64 beyond its baseline.
+
+pub mod avx2;
