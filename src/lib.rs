@@ -1,6 +1,7 @@
 //! resnetd: watches a camera with an int8 ResNet and publishes labels over a local Unix socket.
 
 pub mod frame;
+pub mod infer;
 pub mod kernels;
 pub mod label;
 pub mod source;

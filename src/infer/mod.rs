@@ -1,0 +1,13 @@
+//! Runs a bundle's network through tract: our int8 operators, their form in NNEF files, and the
+//! engine that loads, checks and runs the whole.
+//!
+//! The arithmetic is `kernels`'; what the outputs are called is the bundle's. Pictures arrive here
+//! already cropped, as RGB bytes.
+
+pub mod activation;
+
+pub mod qconv;
+pub mod qdense;
+pub mod qpool;
+pub mod registry;
+pub mod weights;

@@ -1,0 +1,195 @@
+//! The fused int8 convolution as a tract operator: convolution, bias, requantization, optional
+//! residual addition and ReLU in one pass.
+
+use std::sync::Arc;
+
+use tract_nnef::internal::*;
+
+use super::weights::Weights;
+use crate::kernels::{Backend, Conv, Geometry, Padding, Quant, Requant, Scale};
+
+/// What a graph says of a convolution, besides its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConvParams {
+    pub stride: (usize, usize),
+    pub pad: Padding,
+    pub relu: bool,
+    pub input: Quant,
+    pub output: Quant,
+    /// Where a residual is added: how its values are to be read.
+    pub residual: Option<Quant>,
+}
+
+/// Inputs: u8 `[1, h, w, c]`, and where `params.residual` is set a second one shaped as the output.
+/// Output: u8 `[1, oh, ow, oc]`.
+#[derive(Debug, Clone)]
+pub struct QConv {
+    /// Names its tensors in a bundle: `NAME_weights`, `NAME_bias`, `NAME_scales`.
+    pub name: String,
+    pub params: ConvParams,
+    pub weights: Weights,
+    /// As stored: in units of input scale times weight scale, the zero point not folded in.
+    pub bias: Arc<[i32]>,
+    /// One per output channel.
+    pub scales: Arc<[Scale]>,
+    conv: Arc<Conv>,
+}
+
+/// Operators are equal if they are the same operator: comparing 25 million weights decides nothing.
+impl PartialEq for QConv {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.conv, &other.conv)
+    }
+}
+
+impl Eq for QConv {}
+
+impl QConv {
+    /// Prepares a convolution for inputs of `input` rows and columns.
+    ///
+    /// # Errors
+    /// If shapes, counts or scales do not fit together.
+    pub fn new(
+        name: String,
+        params: ConvParams,
+        weights: Weights,
+        bias: Arc<[i32]>,
+        scales: Arc<[Scale]>,
+        input: (usize, usize),
+    ) -> TractResult<Self> {
+        let [out_c, kernel_h, kernel_w, in_c] = weights.shape;
+        let geometry = Geometry::new(
+            input,
+            (in_c, out_c),
+            (kernel_h, kernel_w),
+            params.stride,
+            params.pad,
+        )?;
+        let requant = Requant::new(
+            params.input,
+            params.output,
+            params.residual,
+            (&bias, &scales),
+            &weights.packed.sums(),
+            params.relu,
+        )?;
+        let conv = Arc::new(Conv {
+            geometry,
+            weights: weights.packed.clone(),
+            input_zero: params.input.zero,
+            requant,
+        });
+        Ok(Self {
+            name,
+            params,
+            weights,
+            bias,
+            scales,
+            conv,
+        })
+    }
+
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.conv.geometry
+    }
+
+    fn backend(&self) -> Backend {
+        self.weights.backend
+    }
+}
+
+impl Op for QConv {
+    fn name(&self) -> StaticName {
+        "QConv".into()
+    }
+
+    fn info(&self) -> TractResult<Vec<String>> {
+        Ok(vec![format!(
+            "{:?} on {}",
+            self.params,
+            self.backend().isa()
+        )])
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for QConv {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let g = self.geometry();
+        let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
+        let residual = match inputs.get(1) {
+            Some(r) => Some(r.try_as_plain_ram()?.as_slice::<u8>()?),
+            None => None,
+        };
+        let mut y = uninitialized_u8(&[1, g.out_h(), g.out_w(), g.out_c])?;
+        let mut out = y.try_as_plain_ram_mut()?;
+        self.backend()
+            .conv(&self.conv, x, residual, out.as_slice_mut::<u8>()?);
+        Ok(tvec!(y.into_tvalue()))
+    }
+}
+
+/// A tensor whose bytes the caller will write, every one.
+pub(super) fn uninitialized_u8(shape: &[usize]) -> TractResult<Tensor> {
+    // SAFETY: any byte is a valid u8, and tract's buffers come from an allocator that gives
+    // readable memory; every kernel writes its whole output before anybody reads it.
+    #[allow(unsafe_code)]
+    unsafe {
+        Tensor::uninitialized::<u8>(shape)
+    }
+}
+
+/// `[1, h, w, c]` of a u8 tensor.
+pub(super) fn nhwc(fact: &TypedFact) -> TractResult<[usize; 3]> {
+    ensure!(
+        fact.datum_type == u8::datum_type(),
+        "expected u8 activations, got {fact:?}"
+    );
+    match fact.shape.as_concrete() {
+        Some(&[1, h, w, c]) => Ok([h, w, c]),
+        _ => bail!("expected activations of shape [1, h, w, c], got {fact:?}"),
+    }
+}
+
+impl TypedOp for QConv {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let g = self.geometry();
+        let wanted = 1 + usize::from(self.params.residual.is_some());
+        ensure!(
+            inputs.len() == wanted,
+            "{}: {} inputs, not {wanted}",
+            self.name,
+            inputs.len()
+        );
+        let input = nhwc(inputs[0])?;
+        ensure!(
+            input == [g.in_h, g.in_w, g.in_c],
+            "{}: input of {input:?} where {:?} was expected",
+            self.name,
+            [g.in_h, g.in_w, g.in_c]
+        );
+        let output = [g.out_h(), g.out_w(), g.out_c];
+        if let Some(r) = inputs.get(1) {
+            let r = nhwc(r)?;
+            ensure!(
+                r == output,
+                "{}: residual of {r:?} added to {output:?}",
+                self.name
+            );
+        }
+        Ok(tvec!(u8::fact([1, output[0], output[1], output[2]])))
+    }
+
+    fn cost(&self, _: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        Ok(tvec!((
+            Cost::FMA(i8::datum_type()),
+            self.geometry().macs().to_dim()
+        )))
+    }
+
+    as_op!();
+}

@@ -1,0 +1,107 @@
+//! The last layer as a tract operator: 8-bit features in, one float score per class out.
+
+use std::sync::Arc;
+
+use tract_nnef::internal::*;
+
+use super::qconv::nhwc;
+use super::weights::Weights;
+use crate::kernels::requant::{fold_zero_point, multipliers};
+use crate::kernels::{Dense, Quant, Scale};
+
+/// u8 `[1, 1, 1, depth]` to f32 `[1, classes]`.
+#[derive(Debug, Clone)]
+pub struct QDense {
+    /// Names its tensors, as for convolutions.
+    pub name: String,
+    pub input: Quant,
+    pub weights: Weights,
+    pub bias: Arc<[i32]>,
+    pub scales: Arc<[Scale]>,
+    dense: Arc<Dense>,
+}
+
+impl PartialEq for QDense {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.dense, &other.dense)
+    }
+}
+
+impl Eq for QDense {}
+
+impl QDense {
+    /// # Errors
+    /// If shapes, counts or scales do not fit together.
+    pub fn new(
+        name: String,
+        input: Quant,
+        weights: Weights,
+        bias: Arc<[i32]>,
+        scales: Arc<[Scale]>,
+    ) -> TractResult<Self> {
+        let [classes, rows, columns, _] = weights.shape;
+        ensure!(
+            (rows, columns) == (1, 1),
+            "{name}: a dense layer has no {rows} x {columns} window"
+        );
+        let dense = Arc::new(Dense {
+            weights: weights.packed.clone(),
+            bias: fold_zero_point(input, &bias, &weights.packed.sums())?,
+            multiplier: multipliers(input.scale, &scales, None, classes)?,
+        });
+        Ok(Self {
+            name,
+            input,
+            weights,
+            bias,
+            scales,
+            dense,
+        })
+    }
+
+    #[must_use]
+    pub fn macs(&self) -> u64 {
+        (self.dense.weights.out_c * self.dense.weights.depth) as u64
+    }
+}
+
+impl Op for QDense {
+    fn name(&self) -> StaticName {
+        "QDense".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for QDense {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let mut y = Tensor::zero::<f32>(&[1, self.dense.weights.out_c])?;
+        let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
+        let mut out = y.try_as_plain_ram_mut()?;
+        self.weights
+            .backend
+            .dense(&self.dense, x, out.as_slice_mut::<f32>()?);
+        Ok(tvec!(y.into_tvalue()))
+    }
+}
+
+impl TypedOp for QDense {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let input = nhwc(inputs[0])?;
+        let depth = self.dense.weights.depth;
+        ensure!(
+            input == [1, 1, depth],
+            "{}: {input:?} where 1 x 1 x {depth} was expected",
+            self.name
+        );
+        Ok(tvec!(f32::fact([1, self.dense.weights.out_c])))
+    }
+
+    fn cost(&self, _: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        Ok(tvec!((Cost::FMA(i8::datum_type()), self.macs().to_dim())))
+    }
+
+    as_op!();
+}

@@ -1,0 +1,91 @@
+//! Pooling as tract operators: maximum over windows, average over the picture.
+
+use tract_nnef::internal::*;
+
+use super::qconv::{nhwc, uninitialized_u8};
+use crate::kernels::pool::{self, GlobalAverage};
+use crate::kernels::{Geometry, Quant};
+
+/// Maximum over windows: u8 `[1, h, w, c]` to u8 `[1, oh, ow, c]`, the same scale and zero point.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct QMaxPool {
+    pub geometry: Geometry,
+}
+
+impl Op for QMaxPool {
+    fn name(&self) -> StaticName {
+        "QMaxPool".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for QMaxPool {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let g = &self.geometry;
+        let mut y = uninitialized_u8(&[1, g.out_h(), g.out_w(), g.in_c])?;
+        let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
+        pool::max(g, x, y.try_as_plain_ram_mut()?.as_slice_mut::<u8>()?);
+        Ok(tvec!(y.into_tvalue()))
+    }
+}
+
+impl TypedOp for QMaxPool {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let g = &self.geometry;
+        let input = nhwc(inputs[0])?;
+        ensure!(
+            input == [g.in_h, g.in_w, g.in_c] && g.in_c == g.out_c,
+            "maximum pooling of {input:?} prepared for {g:?}"
+        );
+        Ok(tvec!(u8::fact([1, g.out_h(), g.out_w(), g.in_c])))
+    }
+
+    as_op!();
+}
+
+/// Average over all pixels, requantized: u8 `[1, h, w, c]` to u8 `[1, 1, 1, c]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct QGlobalAverage {
+    pub input: Quant,
+    pub output: Quant,
+}
+
+impl Op for QGlobalAverage {
+    fn name(&self) -> StaticName {
+        "QGlobalAverage".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for QGlobalAverage {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let &[_, h, w, c] = inputs[0].shape() else {
+            bail!("expected NHWC")
+        };
+        let average = GlobalAverage::new(h * w, self.input, self.output)
+            .context("too many pixels to average")?;
+        let mut y = uninitialized_u8(&[1, 1, 1, c])?;
+        let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
+        average.run(x, y.try_as_plain_ram_mut()?.as_slice_mut::<u8>()?);
+        Ok(tvec!(y.into_tvalue()))
+    }
+}
+
+impl TypedOp for QGlobalAverage {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let [h, w, c] = nhwc(inputs[0])?;
+        ensure!(
+            (1..=pool::MAX_AVERAGED_PIXELS).contains(&(h * w)),
+            "a picture of {h} x {w} cannot be averaged"
+        );
+        Ok(tvec!(u8::fact([1, 1, 1, c])))
+    }
+
+    as_op!();
+}
