@@ -5,9 +5,11 @@
 //! already cropped, as RGB bytes.
 
 pub mod activation;
+pub mod engine;
 
 pub mod qconv;
 pub mod qdense;
 pub mod qpool;
 pub mod registry;
 pub mod weights;
+pub use engine::{Engine, EngineError};

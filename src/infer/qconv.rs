@@ -9,10 +9,13 @@ use super::weights::Weights;
 use crate::kernels::{Backend, Conv, Geometry, Padding, Quant, Requant, Scale};
 
 /// What a graph says of a convolution, besides its weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConvParams {
     pub stride: (usize, usize),
     pub pad: Padding,
+    /// What padding holds, per input channel; empty: the input's zero point. The first layer pads
+    /// pictures with their mean colour, which stands for the zeros that training padded with.
+    pub border: Vec<u8>,
     pub relu: bool,
     pub input: Quant,
     pub output: Quant,
@@ -73,10 +76,18 @@ impl QConv {
             &weights.packed.sums(),
             params.relu,
         )?;
+        let border = match &params.border[..] {
+            [] => vec![params.input.zero.0; in_c],
+            border if border.len() == in_c => border.to_vec(),
+            border => bail!(
+                "{name}: a border of {} values for {in_c} channels",
+                border.len()
+            ),
+        };
         let conv = Arc::new(Conv {
             geometry,
             weights: weights.packed.clone(),
-            input_zero: params.input.zero,
+            border,
             requant,
         });
         Ok(Self {

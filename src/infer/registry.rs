@@ -1,8 +1,8 @@
 //! How our operators look in a bundle's `graph.nnef`, both ways: the NNEF registry `resnetd`.
 //!
 //! ```text
-//! c = resnetd_conv(x, name = "layer1_0_conv1", stride = [1, 1], padding = [[0, 0], [0, 0]], relu = true,
-//!                  input_scale = .., input_zero = .., output_scale = .., output_zero = ..);
+//! c = resnetd_conv(x, name = "layer1_0_conv1", stride = [1, 1], padding = [[0, 0], [0, 0]], border = [],
+//!                  relu = true, input_scale = .., input_zero = .., output_scale = .., output_zero = ..);
 //! s = resnetd_conv_add(c, r, (as above), residual_scale = .., residual_zero = ..);
 //! m = resnetd_max_pool(x, kernel = [3, 3], stride = [2, 2], padding = [[1, 1], [1, 1]]);
 //! a = resnetd_global_average(x, input_scale = .., input_zero = .., output_scale = .., output_zero = ..);
@@ -11,7 +11,8 @@
 //!
 //! `name` leads to three tensors of the archive: `NAME_weights` (i8, OHWI), `NAME_bias` (i32) and
 //! `NAME_scales` (f32), the last two with one value per output channel. Padding is
-//! `[[top, bottom], [left, right]]`.
+//! `[[top, bottom], [left, right]]`; `border` is what it holds per input channel, nothing meaning
+//! the zero point.
 
 use std::sync::Arc;
 
@@ -24,6 +25,26 @@ use super::qdense::QDense;
 use super::qpool::{QGlobalAverage, QMaxPool};
 use super::weights::{Loader, Weights};
 use crate::kernels::{Backend, Geometry, Padding, Quant, Scale};
+
+/// Every operator that a bundle's graph may use: ours, and those of a float ResNet.
+pub const OPERATORS: &[&str] = &[
+    "resnetd_conv",
+    "resnetd_conv_add",
+    "resnetd_max_pool",
+    "resnetd_global_average",
+    "resnetd_dense",
+    "tract_core_external",
+    "external",
+    "variable",
+    "conv",
+    "max_pool",
+    "relu",
+    "max",
+    "add",
+    "mean_reduce",
+    "linear",
+    "squeeze",
+];
 
 /// tract's NNEF reader and writer with our operators, and only the loaders that a bundle needs.
 #[must_use]
@@ -43,7 +64,7 @@ fn registry() -> Registry {
                 "residual" => TypeName::Scalar.tensor().named(name),
                 "name" => TypeName::String.spec().named(name),
                 "relu" => TypeName::Logical.spec().named(name),
-                "stride" | "kernel" => TypeName::Integer.array().named(name),
+                "stride" | "kernel" | "border" => TypeName::Integer.array().named(name),
                 "padding" => TypeName::Integer.array().array().named(name),
                 _ if name.ends_with("_zero") => TypeName::Integer.spec().named(name),
                 _ => TypeName::Scalar.spec().named(name),
@@ -56,7 +77,7 @@ fn registry() -> Registry {
         ["output_scale", "output_zero"],
         ["residual_scale", "residual_zero"],
     );
-    let window = ["name", "stride", "padding", "relu"];
+    let window = ["name", "stride", "padding", "border", "relu"];
     r.register_primitive(
         "resnetd_conv",
         &layer(&[&window[..], &input, &result].concat()),
@@ -132,6 +153,10 @@ fn dump_conv(ast: &mut IntoAst, node: &TypedNode, op: &QConv) -> TractResult<Opt
         ("name", string(&op.name)),
         ("stride", ints(&[p.stride.0, p.stride.1])),
         ("padding", padding_arg(p.pad)),
+        (
+            "border",
+            ints(&p.border.iter().map(|&b| usize::from(b)).collect::<Vec<_>>()),
+        ),
         ("relu", logical(p.relu)),
     ];
     args.extend(quant_args("input_scale", "input_zero", p.input));
@@ -219,6 +244,14 @@ impl Args<'_, '_, '_> {
         }
     }
 
+    fn border(&mut self) -> TractResult<Vec<u8>> {
+        let values: TVec<i64> = self.call.named_arg_as(self.builder, "border")?;
+        values
+            .iter()
+            .map(|&v| Ok(u8::try_from(v).with_context(|| format!("border {v}"))?))
+            .collect()
+    }
+
     fn quant(&mut self, scale: &str, zero: &str) -> TractResult<Quant> {
         let scale: f32 = self.call.named_arg_as(self.builder, scale)?;
         let zero: i64 = self.call.named_arg_as(self.builder, zero)?;
@@ -279,6 +312,7 @@ fn load_conv(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResu
     let params = ConvParams {
         stride: args.pair("stride")?,
         pad: args.padding()?,
+        border: args.border()?,
         relu: call.named_arg_as(args.builder, "relu")?,
         input: args.quant("input_scale", "input_zero")?,
         output: args.quant("output_scale", "output_zero")?,

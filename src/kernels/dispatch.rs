@@ -157,6 +157,11 @@ impl Backend {
     pub fn conv(self, conv: &Conv, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
         let g = &conv.geometry;
         assert_eq!(conv.weights.layout, self.layout());
+        assert_eq!(
+            (conv.weights.out_c, conv.weights.depth),
+            (g.out_c, g.depth())
+        );
+        assert_eq!(conv.border.len(), g.in_c);
         assert_eq!((x.len(), y.len()), (g.input_len(), g.output_len()));
         assert_eq!(
             residual.map(<[u8]>::len),

@@ -71,7 +71,7 @@ pub fn conv<T: Tile>(tile: T, conv: &Conv, x: &[u8], residual: Option<&[u8]>, y:
         for first in (0..g.out_pixels()).step_by(T::PIXELS) {
             let pixels = T::PIXELS.min(g.out_pixels() - first);
             for (p, row) in rows.chunks_exact_mut(depth).take(pixels).enumerate() {
-                gather::window(g, conv.input_zero, x, first + p, row);
+                gather::window(g, &conv.border, x, first + p, row);
             }
             for c in (0..g.out_c).step_by(CHANNELS) {
                 let w = conv.weights.block(c / CHANNELS);

@@ -35,8 +35,8 @@ pub use requant::Requant;
 pub struct Conv {
     pub geometry: Geometry,
     pub weights: std::sync::Arc<PackedWeights>,
-    /// What padding contributes: the input's zero point.
-    pub input_zero: ZeroPoint,
+    /// What padding holds, per input channel: the zero point, or for pictures the mean colour.
+    pub border: Vec<u8>,
     pub requant: Requant,
 }
 

@@ -14,7 +14,7 @@ pub fn conv(conv: &Conv, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
     }
 }
 
-/// `sum(w * x)` over one window, padding read as the zero point.
+/// `sum(w * x)` over one window, padding read as the border.
 fn sum_of_products(conv: &Conv, x: &[u8], pixel: usize, o: usize) -> i32 {
     let g = &conv.geometry;
     let (oy, ox) = (pixel / g.out_w(), pixel % g.out_w());
@@ -26,7 +26,7 @@ fn sum_of_products(conv: &Conv, x: &[u8], pixel: usize, o: usize) -> i32 {
             for c in 0..g.in_c {
                 let value = match (iy, ix) {
                     (Some(iy), Some(ix)) => i32::from(x[(iy * g.in_w + ix) * g.in_c + c]),
-                    _ => conv.input_zero.get(),
+                    _ => i32::from(conv.border[c]),
                 };
                 let weight = conv.weights.at(o, (ky * g.kernel_w + kx) * g.in_c + c);
                 acc = acc.wrapping_add(value * i32::from(weight));

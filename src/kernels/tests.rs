@@ -76,6 +76,7 @@ struct Case {
     output: Quant,
     residual: Option<Quant>,
     relu: bool,
+    border: Vec<u8>,
     x: Vec<u8>,
     r: Vec<u8>,
 }
@@ -120,6 +121,7 @@ impl Case {
             output: quant(0.012 * (depth as f32).sqrt(), random.byte()),
             residual: (random.below(2) == 0).then(|| quant(0.05, random.byte())),
             relu: random.below(2) == 0,
+            border: (0..geometry.in_c).map(|_| random.byte()).collect(),
             r: (0..geometry.output_len()).map(|_| random.byte()).collect(),
             geometry,
         }
@@ -140,7 +142,7 @@ impl Case {
         let conv = Conv {
             geometry: g,
             weights: Arc::new(weights),
-            input_zero: self.input.zero,
+            border: self.border.clone(),
             requant: requant.unwrap(),
         };
         let mut y = vec![0xA5; g.output_len()];

@@ -1,0 +1,222 @@
+//! Loads a bundle, plans it with tract, runs it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tract_nnef::internal::*;
+use tract_nnef::tract_core::plan::SimpleState;
+
+use super::activation::probabilities;
+use super::registry::{OPERATORS, nnef};
+use crate::bundle::{Bundle, BundleError, Manifest};
+use crate::kernels::{Backend, Isa, IsaError};
+use crate::label::{Labels, Prediction};
+
+#[derive(Debug, Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error(transparent)]
+    Isa(#[from] IsaError),
+    #[error("{path}: the network cannot be built: {reason}", path = path.display())]
+    Graph { path: PathBuf, reason: String },
+    #[error("{path} contradicts itself: {reason}; it must not serve labels", path = path.display())]
+    Contradiction { path: PathBuf, reason: String },
+    #[error("inference failed: {0}")]
+    Run(String),
+}
+
+/// What the network's input tensor is made of.
+enum Input {
+    /// The picture's bytes, `[1, h, w, 3]`: mean and std are folded into the first layer.
+    Bytes(Arc<Tensor>),
+    /// `(x / 255 - mean) / std` as f32, `[1, 3, h, w]`, made from the bytes.
+    Normalized {
+        bytes: Vec<u8>,
+        table: Box<[[f32; 256]; 3]>,
+    },
+}
+
+/// A network ready to run, one picture at a time.
+pub struct Engine {
+    manifest: Manifest,
+    labels: Labels,
+    isa: Isa,
+    input: Input,
+    state: SimpleState<TypedFact, Box<dyn TypedOp>>,
+}
+
+impl Engine {
+    /// Reads, checks and plans a bundle, for the backend that this processor (or `RESNETD_ISA`)
+    /// selects.
+    ///
+    /// # Errors
+    /// If the bundle is not sound, its labels do not match its network, or the selected instruction
+    /// set is missing.
+    pub fn load(path: &Path) -> Result<Self, EngineError> {
+        let backend = Backend::selected()?;
+        let bundle = Bundle::open(path, OPERATORS)?;
+        let model = read_graph(&bundle, backend)?;
+        Self::plan(bundle, model, backend)
+    }
+
+    fn plan(bundle: Bundle, model: TypedModel, backend: Backend) -> Result<Self, EngineError> {
+        let path = bundle.path.clone();
+        let graph = |e: TractError| EngineError::Graph {
+            path: path.clone(),
+            reason: format!("{e:#}"),
+        };
+        let manifest = bundle.manifest.clone();
+        drop(bundle); // its bytes are as large as the network
+        let input = check(&model, &manifest).map_err(|reason| EngineError::Contradiction {
+            path: path.clone(),
+            reason,
+        })?;
+        let plan = model
+            .into_optimized()
+            .and_then(TypedModel::into_runnable)
+            .map_err(graph)?;
+        let state = plan.spawn().map_err(graph)?;
+        let labels = manifest.labels.clone().into();
+        Ok(Self {
+            manifest,
+            labels,
+            isa: backend.isa(),
+            input,
+            state,
+        })
+    }
+
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    #[must_use]
+    pub fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// The instruction set that the int8 layers run on.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The picture to classify, for the caller to fill: `crop * crop` pixels of three bytes in the
+    /// bundle's channel order. Where the network takes bytes this is its input tensor itself.
+    ///
+    /// # Errors
+    /// Only if tract still holds the tensor, which it does not between two runs.
+    pub fn picture(&mut self) -> Result<&mut [u8], EngineError> {
+        match &mut self.input {
+            Input::Normalized { bytes, .. } => Ok(bytes),
+            Input::Bytes(tensor) => Arc::get_mut(tensor)
+                .map(Tensor::as_bytes_mut)
+                .ok_or_else(|| EngineError::Run("the input tensor is still in use".into())),
+        }
+    }
+
+    /// Classifies what [`Self::picture`] holds.
+    ///
+    /// # Errors
+    /// If tract fails; a plan that was made does not.
+    pub fn run(&mut self, out: &mut Prediction) -> Result<(), EngineError> {
+        self.evaluate(out)
+            .map_err(|e| EngineError::Run(format!("{e:#}")))
+    }
+
+    fn evaluate(&mut self, out: &mut Prediction) -> TractResult<()> {
+        let input = match &self.input {
+            Input::Bytes(tensor) => tensor.clone().into_tvalue(),
+            Input::Normalized { bytes, table } => {
+                normalize(bytes, table, self.manifest.preprocessing.crop as usize)?.into_tvalue()
+            }
+        };
+        let outputs = self.state.run(tvec!(input))?;
+        let logits = outputs[0].try_as_plain_ram()?.as_slice::<f32>()?;
+        out.logits.clear();
+        out.logits.extend_from_slice(logits);
+        out.probabilities.resize(logits.len(), 0.0);
+        probabilities(self.manifest.activation, logits, &mut out.probabilities);
+        Ok(())
+    }
+}
+
+/// Builds the network of a checked bundle. A panic in tract's reader is an error of the file.
+///
+/// # Errors
+/// If tract cannot build it.
+pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, EngineError> {
+    let read = || nnef(backend).model_for_read(&mut bundle.bytes());
+    let reason = match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(model)) => return Ok(model),
+        Ok(Err(e)) => format!("{e:#}"),
+        Err(_) => "tract's reader gave up on it".to_owned(),
+    };
+    Err(EngineError::Graph {
+        path: bundle.path.clone(),
+        reason,
+    })
+}
+
+/// One input that the preprocessing fills, one output that the labels name.
+fn check(model: &TypedModel, manifest: &Manifest) -> Result<Input, String> {
+    let (&[input], &[output]) = (&model.inputs[..], &model.outputs[..]) else {
+        return Err("its network has not one input and one output".into());
+    };
+    let fact = |outlet| model.outlet_fact(outlet).map_err(|e| e.to_string());
+    let (input, output) = (fact(input)?, fact(output)?);
+    let classes = manifest.labels.len();
+    let scores = output.shape.as_concrete();
+    if output.datum_type != f32::datum_type() || scores.map(|s| s.iter().product()) != Some(classes)
+    {
+        return Err(format!(
+            "{classes} labels for a network whose output is {output:?}"
+        ));
+    }
+    let size = manifest.preprocessing.crop as usize;
+    match (input.datum_type, input.shape.as_concrete()) {
+        (DatumType::U8, Some(shape)) if shape == [1, size, size, 3] => Tensor::zero::<u8>(shape)
+            .map(|t| Input::Bytes(Arc::new(t)))
+            .map_err(|e| e.to_string()),
+        (DatumType::F32, Some(shape)) if shape == [1, 3, size, size] => Ok(Input::Normalized {
+            bytes: vec![0; size * size * 3],
+            table: normalization(manifest.preprocessing.mean, manifest.preprocessing.std),
+        }),
+        _ => Err(format!(
+            "pictures of {size} x {size} for a network whose input is {input:?}"
+        )),
+    }
+}
+
+/// `(x / 255 - mean) / std` for every byte and channel.
+#[must_use]
+pub fn normalization(mean: [f32; 3], std: [f32; 3]) -> Box<[[f32; 256]; 3]> {
+    let mut table = Box::new([[0.0; 256]; 3]);
+    for (row, (mean, std)) in table.iter_mut().zip(mean.into_iter().zip(std)) {
+        for (value, byte) in row.iter_mut().zip(0u8..=255) {
+            *value = (f32::from(byte) / 255.0 - mean) / std;
+        }
+    }
+    table
+}
+
+/// Bytes `[h][w][3]` to f32 `[1, 3, h, w]`.
+///
+/// # Errors
+/// Only if tract cannot allocate the tensor.
+pub fn normalize(bytes: &[u8], table: &[[f32; 256]; 3], size: usize) -> TractResult<Tensor> {
+    let mut tensor = Tensor::zero::<f32>(&[1, 3, size, size])?;
+    let mut view = tensor.try_as_plain_ram_mut()?;
+    let planes = view.as_slice_mut::<f32>()?.chunks_exact_mut(size * size);
+    for (channel, (plane, table)) in planes.zip(table).enumerate() {
+        for (value, pixel) in plane.iter_mut().zip(bytes.chunks_exact(3)) {
+            *value = table[usize::from(pixel[channel])];
+        }
+    }
+    drop(view);
+    Ok(tensor)
+}
