@@ -2,5 +2,6 @@
 
 pub mod frame;
 pub mod label;
+pub mod preprocess;
 pub mod source;
 pub mod spec;
