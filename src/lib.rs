@@ -5,5 +5,6 @@ pub mod frame;
 pub mod infer;
 pub mod kernels;
 pub mod label;
+pub mod preprocess;
 pub mod source;
 pub mod spec;

@@ -1,0 +1,227 @@
+//! Pillow's resize and torchvision's centre crop, bit for bit, restricted to the pixels of the crop.
+//!
+//! Pillow (src/libImaging/Resample.c) shrinks and enlarges with one separable filter: a triangle whose
+//! support is the scale, at least one pixel; first each row, rounded to 8 bits, then each column.
+//! Weights are doubles, normalized, then fixed-point numbers with 22 fractional bits. (Pillow 13 takes
+//! the columns first where a picture is much higher than wide; releases up to 12, and this, never do.)
+
+use std::ops::Range;
+
+use super::ImageSize;
+use super::pixels::{Picture, Rgbx};
+
+/// Fractional bits of a weight: 32 less 8 for the pixel and 2 to spare, as in Pillow.
+const PRECISION: u32 = 22;
+const HALF: i32 = 1 << (PRECISION - 1);
+
+/// Everything about a resize and crop that depends only on the sizes.
+pub(super) struct Plan {
+    input: ImageSize,
+    /// Side of the output, in pixels.
+    crop: usize,
+    x: Axis,
+    y: Axis,
+}
+
+/// The buffers that a [`Plan`] works in.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// One source row.
+    source: Vec<Rgbx>,
+    /// The last horizontally resampled rows, 3 bytes a pixel, as many as one output row needs.
+    ring: Vec<u8>,
+    /// One output row before rounding.
+    sums: Vec<i32>,
+}
+
+/// One direction: which source pixels each output pixel is made of, and where the outputs lie in the crop.
+struct Axis {
+    /// Empty pixels before the first output pixel, where the crop is larger than the picture.
+    pad: usize,
+    /// The first source pixel of each output pixel; never decreases.
+    starts: Vec<usize>,
+    /// How many source pixels each output pixel is made of. The same for all, so that the inner loop is
+    /// predictable; those that Pillow would not use weigh nothing.
+    taps: usize,
+    /// `taps` weights for each output pixel.
+    weights: Vec<i32>,
+}
+
+impl Plan {
+    /// `input` must not be empty.
+    pub(super) fn new(input: ImageSize, resize: u32, crop: u32) -> Self {
+        let (width, height) = resized(input, resize);
+        Self {
+            input,
+            crop: crop as usize,
+            x: Axis::new(input.width as usize, width, crop as usize),
+            y: Axis::new(input.height as usize, height, crop as usize),
+        }
+    }
+
+    pub(super) fn input(&self) -> ImageSize {
+        self.input
+    }
+
+    /// Resizes and crops `picture`, which must have the size of [`input`](Self::input), into `out`, RGB.
+    pub(super) fn run(&self, picture: &Picture<'_>, scratch: &mut Scratch, out: &mut [u8]) {
+        let row = self.crop * 3;
+        if self.x.starts.len() < self.crop || self.y.starts.len() < self.crop {
+            out.fill(0);
+        }
+        scratch.ring.resize(self.y.taps * row, 0);
+        scratch.sums.resize(row, 0);
+        let columns = self.x.used();
+        let mut next = self.y.used().start;
+        for ((start, weights), out) in self
+            .y
+            .outputs()
+            .zip(out.chunks_exact_mut(row).skip(self.y.pad))
+        {
+            while next < start + self.y.taps {
+                let source = picture.row(next, columns.clone(), &mut scratch.source);
+                let slot = next % self.y.taps;
+                self.x
+                    .resample_row(source, &mut scratch.ring[slot * row..][..row]);
+                next += 1;
+            }
+            let rows = (start..).map(|y| &scratch.ring[y % self.y.taps * row..][..row]);
+            combine_rows(rows.zip(weights), &mut scratch.sums, out);
+        }
+    }
+}
+
+/// torchvision's `Resize`: the shorter side becomes `resize`, the longer keeps the aspect, rounded down.
+fn resized(input: ImageSize, resize: u32) -> (usize, usize) {
+    let (short, long) = (input.width.min(input.height), input.width.max(input.height));
+    let long = u64::from(resize) * u64::from(long) / u64::from(short);
+    let (short, long) = (resize as usize, usize::try_from(long).unwrap_or(usize::MAX));
+    if input.width <= input.height {
+        (short, long)
+    } else {
+        (long, short)
+    }
+}
+
+/// torchvision's `CenterCrop` in one direction: the first pixel of the crop in a picture of `size`, by
+/// Python's `round((size - crop) / 2)`, which rounds a half to the even number.
+fn crop_start(size: usize, crop: usize) -> usize {
+    let twice = size.saturating_sub(crop);
+    let half = twice / 2;
+    if twice % 2 == 1 && half % 2 == 1 {
+        half + 1
+    } else {
+        half
+    }
+}
+
+impl Axis {
+    /// From `size` source pixels to `resized`, of which the middle `crop` are made.
+    fn new(size: usize, resized: usize, crop: usize) -> Self {
+        let first = crop_start(resized, crop);
+        let made: Vec<_> = (first..first + crop.min(resized))
+            .map(|output| weights(size, resized, output))
+            .collect();
+        let taps = made
+            .iter()
+            .map(|(_, weights)| weights.len())
+            .max()
+            .unwrap_or(0);
+        let mut axis = Self {
+            pad: crop.saturating_sub(resized) / 2,
+            starts: Vec::with_capacity(made.len()),
+            taps,
+            weights: vec![0; made.len() * taps],
+        };
+        for ((start, weights), slots) in made.iter().zip(axis.weights.chunks_exact_mut(taps.max(1)))
+        {
+            // At the far edge the unused ones go before the others.
+            let moved = (*start).min(size - taps);
+            slots[start - moved..][..weights.len()].copy_from_slice(weights);
+            axis.starts.push(moved);
+        }
+        axis
+    }
+
+    /// The source pixels that are used at all.
+    fn used(&self) -> Range<usize> {
+        let first = self.starts.first().copied().unwrap_or(0);
+        first..self.starts.last().map_or(first, |last| last + self.taps)
+    }
+
+    /// For each output pixel its first source pixel and its weights.
+    fn outputs(&self) -> impl Iterator<Item = (usize, &[i32])> {
+        self.starts
+            .iter()
+            .copied()
+            .zip(self.weights.chunks_exact(self.taps.max(1)))
+    }
+
+    /// Makes the outputs of one row, 3 bytes each, from the source pixels [`used`](Self::used).
+    fn resample_row(&self, source: &[Rgbx], out: &mut [u8]) {
+        let first = self.used().start;
+        let (pixels, _) = out.as_chunks_mut::<3>();
+        for ((start, weights), out) in self.outputs().zip(&mut pixels[self.pad..]) {
+            let mut sums = [HALF; 4];
+            for (pixel, &weight) in source[start - first..][..self.taps].iter().zip(weights) {
+                for (sum, channel) in sums.iter_mut().zip(pixel.to_le_bytes()) {
+                    *sum += i32::from(channel) * weight;
+                }
+            }
+            let [r, g, b, _] = sums.map(round);
+            *out = [r, g, b];
+        }
+    }
+}
+
+/// Pillow's `precompute_coeffs` and `normalize_coeffs_8bpc` for one output pixel: its first source pixel
+/// and the weights from there on.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss
+)]
+// Sizes are far below 2^52; the doubles that become integers again are sizes, or weights of at most 1.
+fn weights(size: usize, resized: usize, output: usize) -> (usize, Vec<i32>) {
+    let scale = size as f64 / resized as f64;
+    let support = scale.max(1.0);
+    let center = (output as f64 + 0.5) * scale;
+    let first = (center - support + 0.5).max(0.0) as usize;
+    let end = ((center + support + 0.5) as usize).min(size);
+    let step = 1.0 / support;
+    let triangle = |x: usize| (1.0 - ((x as f64 - center + 0.5) * step).abs()).max(0.0);
+    let mut total = 0.0;
+    for x in first..end {
+        total += triangle(x);
+    }
+    let fixed = |x: usize| (0.5 + triangle(x) / total * f64::from(1_u32 << PRECISION)) as i32;
+    let mut weights: Vec<i32> = (first..end).map(fixed).collect();
+    while weights.last() == Some(&0) {
+        weights.pop();
+    }
+    (first, weights)
+}
+
+/// The weighted sum of rows, rounded to bytes.
+fn combine_rows<'a>(
+    rows: impl Iterator<Item = (&'a [u8], &'a i32)>,
+    sums: &mut [i32],
+    out: &mut [u8],
+) {
+    sums.fill(HALF);
+    for (row, &weight) in rows {
+        for (sum, &value) in sums.iter_mut().zip(row) {
+            *sum += i32::from(value) * weight;
+        }
+    }
+    for (out, &sum) in out.iter_mut().zip(sums.iter()) {
+        *out = round(sum);
+    }
+}
+
+/// From fixed point to the byte below; the half is in the sum already.
+#[inline]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // limited to 0..=255 right here
+fn round(sum: i32) -> u8 {
+    (sum >> PRECISION).clamp(0, 255) as u8
+}
