@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod engine;
+pub mod inspect;
 
 pub mod qconv;
 pub mod qdense;

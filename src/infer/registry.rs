@@ -41,8 +41,8 @@ pub const OPERATORS: &[&str] = &[
     "relu",
     "max",
     "add",
-    "mean_reduce",
-    "linear",
+    "sum_reduce",
+    "mul",
     "squeeze",
 ];
 

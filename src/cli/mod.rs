@@ -1,0 +1,3 @@
+//! Commands.
+#[cfg(feature = "tools")]
+pub mod workshop;

@@ -1,0 +1,116 @@
+//! `resnetd-model eval`: how often a bundle is right.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use serde_json::json;
+
+use crate::bundle::Bundle;
+use crate::infer::registry::OPERATORS;
+use crate::model::dataset::Dataset;
+use crate::model::error::ModelError;
+use crate::model::eval::{self, Evaluation, share};
+
+/// Measure a bundle on labelled pictures: top-1, top-5 and a confusion table.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  resnetd-model eval resnet50.nnef.tar photographs/
+  resnetd-model eval resnet50.nnef.tar val.tar --against resnet50-float.nnef.tar
+  resnetd-model eval resnet50.nnef.tar val.tar --write
+
+Each folder of the pictures is a class: named like a label, or as many as labels and in their order.")]
+pub struct Args {
+    bundle: PathBuf,
+    /// A folder of folders, or a tar archive of one.
+    #[arg(value_name = "FOLDER|TAR")]
+    data: PathBuf,
+    /// Another bundle: how often do both give the same label?
+    #[arg(long, value_name = "BUNDLE")]
+    against: Option<PathBuf>,
+    /// One JSON object: `top1` and `top5` as fractions, `images`.
+    #[arg(long)]
+    json: bool,
+    /// Put the accuracy into the bundle.
+    #[arg(long)]
+    write: bool,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<(), ModelError> {
+        let set = Dataset::open(&self.data)?;
+        let found = eval::evaluate(&self.bundle, &set)?;
+        let other = self
+            .against
+            .as_ref()
+            .map(|path| eval::evaluate(path, &set))
+            .transpose()?;
+        let agreement = other.as_ref().map(|o| agreement(&found, o));
+        if self.write {
+            eval::write(&self.bundle, &found, &set)?;
+        }
+        if self.json {
+            println!(
+                "{}",
+                json!({
+                    "top1": found.top1, "top5": found.top5, "images": found.images,
+                    "skipped": found.skipped, "confusion": found.confusion,
+                    "against": other.map(|o| json!({
+                        "top1": o.top1, "top5": o.top5, "agreement": agreement,
+                    })),
+                })
+            );
+            return Ok(());
+        }
+        let labels = Bundle::open(&self.bundle, OPERATORS)?.manifest.labels;
+        print_confusion(&found, &labels);
+        println!("{:>8} pictures, {} skipped", found.images, found.skipped);
+        println!(
+            "{:>8.2} % top-1\n{:>8.2} % top-5",
+            found.top1 * 100.0,
+            found.top5 * 100.0
+        );
+        if let (Some(o), Some(agreement), Some(path)) = (other, agreement, self.against) {
+            println!("{:>8.2} % top-1 of {}", o.top1 * 100.0, path.display());
+            println!("{:>8.2} % the same label", agreement * 100.0);
+        }
+        Ok(())
+    }
+}
+
+fn agreement(a: &Evaluation, b: &Evaluation) -> f64 {
+    let same = a
+        .predicted
+        .iter()
+        .zip(&b.predicted)
+        .filter(|(a, b)| a == b)
+        .count();
+    share(same, a.predicted.len())
+}
+
+/// Rows are the true classes, columns what was predicted. Only where it fits a terminal.
+fn print_confusion(found: &Evaluation, labels: &[String]) {
+    if labels.len() > 20 {
+        return;
+    }
+    let width = labels.iter().map(String::len).max().unwrap_or(0);
+    let column = |text: &str| format!("{text:>6.5}");
+    println!(
+        "{:width$}{}",
+        "",
+        labels.iter().map(|l| column(l)).collect::<String>()
+    );
+    for (label, row) in labels.iter().zip(&found.confusion) {
+        let counts: String = row
+            .iter()
+            .map(|n| {
+                if *n == 0 {
+                    column(".")
+                } else {
+                    column(&n.to_string())
+                }
+            })
+            .collect();
+        println!("{label:width$}{counts}");
+    }
+    println!();
+}

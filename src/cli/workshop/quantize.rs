@@ -1,0 +1,50 @@
+//! `resnetd-model quantize`: a float bundle to an int8 one.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::model::dataset::Dataset;
+use crate::model::error::ModelError;
+use crate::model::quantize;
+
+/// Quantize a float bundle to 8 bits, its activation ranges measured on pictures.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  resnetd-model quantize resnet50-float.nnef.tar --calib photographs/ -o resnet50.nnef.tar
+  resnetd-model quantize resnet50-float.nnef.tar --calib train.tar --report -o resnet50.nnef.tar")]
+pub struct Args {
+    /// The float bundle.
+    bundle: PathBuf,
+    /// Pictures like those that the network will see: a folder of folders, or a tar archive of one.
+    #[arg(long, value_name = "FOLDER|TAR")]
+    calib: PathBuf,
+    /// Compare the ways to choose ranges, on pictures that are not used for calibration.
+    #[arg(long)]
+    report: bool,
+    /// Where the int8 bundle goes.
+    #[arg(short, long, value_name = "BUNDLE")]
+    out: PathBuf,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<(), ModelError> {
+        let set = Dataset::open(&self.calib)?;
+        let calibrated = quantize::Calibrated::measure(&self.bundle, &set)?;
+        if self.report {
+            print!("{}", calibrated.report(&set)?);
+        }
+        let mut bundle = calibrated.bundle(quantize::METHOD)?;
+        bundle.manifest.name = super::name_of(&self.out);
+        let manifest = bundle.manifest.clone();
+        let bundle = bundle.with_manifest(manifest, crate::infer::registry::OPERATORS)?;
+        bundle.write(&self.out)?;
+        println!(
+            "{}: int8, ranges by {} on {} pictures",
+            self.out.display(),
+            quantize::METHOD,
+            calibrated.images()
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! Labelled pictures: a folder of folders or a tar archive of one, each folder a class (torchvision's
+//! `ImageFolder`). Pictures are read one at a time; only their places are kept.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::error::ModelError;
+
+/// No photograph is larger.
+const MAX_PICTURE: u64 = 64 << 20;
+/// More pictures than ImageNet has are a mistake.
+const MAX_PICTURES: usize = 2_000_000;
+
+#[derive(Debug)]
+pub struct Dataset {
+    pub path: PathBuf,
+    items: Vec<Item>,
+    archive: Option<File>,
+}
+
+#[derive(Debug)]
+struct Item {
+    class: String,
+    name: PathBuf,
+    /// In the archive, where there is one.
+    offset: u64,
+    size: u64,
+}
+
+impl Dataset {
+    /// # Errors
+    /// If there is no such folder or archive, or no picture in it.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let read = |error| ModelError::Read {
+            path: path.to_owned(),
+            error,
+        };
+        let mut set = Self {
+            path: path.to_owned(),
+            items: Vec::new(),
+            archive: None,
+        };
+        if fs::metadata(path).map_err(read)?.is_dir() {
+            set.folder(path).map_err(read)?;
+        } else {
+            let file = File::open(path).map_err(read)?;
+            set.tar(&file).map_err(read)?;
+            set.archive = Some(file);
+        }
+        set.items.sort_by(|a, b| a.name.cmp(&b.name));
+        if set.items.is_empty() {
+            return Err(set.error("no JPEG or PNG in folders, one per class".into()));
+        }
+        Ok(set)
+    }
+
+    fn error(&self, reason: String) -> ModelError {
+        ModelError::Dataset {
+            path: self.path.clone(),
+            reason,
+        }
+    }
+
+    fn folder(&mut self, root: &Path) -> std::io::Result<()> {
+        for class in fs::read_dir(root)? {
+            let class = class?.path();
+            if !class.is_dir() {
+                continue;
+            }
+            for file in fs::read_dir(&class)? {
+                let file = file?;
+                let size = file.metadata()?.len();
+                self.add(file.path(), 0, size);
+            }
+        }
+        Ok(())
+    }
+
+    fn tar(&mut self, file: &File) -> std::io::Result<()> {
+        let mut archive = tar::Archive::new(file);
+        for entry in archive.entries_with_seek()? {
+            let entry = entry?;
+            if entry.header().entry_type().is_file() {
+                let name = entry.path()?.into_owned();
+                self.add(name, entry.raw_file_position(), entry.size());
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, name: PathBuf, offset: u64, size: u64) {
+        let picture = name.extension().is_some_and(|e| {
+            ["jpg", "jpeg", "png"]
+                .iter()
+                .any(|known| e.eq_ignore_ascii_case(known))
+        });
+        let class = name
+            .parent()
+            .and_then(Path::file_name)
+            .map(|c| c.to_string_lossy().into_owned());
+        if let (true, Some(class)) = (picture && size <= MAX_PICTURE, class)
+            && self.items.len() < MAX_PICTURES
+        {
+            self.items.push(Item {
+                class,
+                name,
+                offset,
+                size,
+            });
+        }
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    #[must_use]
+    pub fn name(&self, index: usize) -> &Path {
+        &self.items[index].name
+    }
+
+    /// The bytes of picture `index`.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn read(&self, index: usize) -> std::io::Result<Vec<u8>> {
+        let item = &self.items[index];
+        let Some(archive) = &self.archive else {
+            return fs::read(&item.name);
+        };
+        let mut bytes = vec![0; usize::try_from(item.size).unwrap_or(0)];
+        archive.read_exact_at(&mut bytes, item.offset)?;
+        Ok(bytes)
+    }
+
+    /// `count` pictures spread evenly, hence over all classes, beginning `phase` (`0..1`) of the way
+    /// from one to the next, so that two phases choose different ones.
+    #[must_use]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
+    pub fn spread(&self, count: usize, phase: f64) -> Vec<usize> {
+        let step = self.len() as f64 / count.min(self.len()) as f64;
+        let mut chosen: Vec<usize> = (0..count.min(self.len()))
+            .map(|i| (((i as f64 + phase) * step) as usize).min(self.len() - 1))
+            .collect();
+        chosen.dedup();
+        chosen
+    }
+
+    /// The class of every picture as an index into `labels`: by name where folders are named like
+    /// labels, else, where there are as many folders as labels, in the folders' order.
+    ///
+    /// # Errors
+    /// If neither holds.
+    pub fn classes(&self, labels: &[String]) -> Result<Vec<usize>, ModelError> {
+        let folders: Vec<&str> = self
+            .items
+            .iter()
+            .map(|i| &*i.class)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let by_name = |folder: &str| labels.iter().position(|l| l == folder);
+        let class_of: Box<dyn Fn(&str) -> Option<usize>> =
+            if folders.iter().all(|f| by_name(f).is_some()) {
+                Box::new(by_name)
+            } else if folders.len() == labels.len() {
+                Box::new(|folder| folders.binary_search(&folder).ok())
+            } else {
+                let (f, l) = (folders.len(), labels.len());
+                return Err(self.error(format!(
+                    "{f} folders for {l} labels; name the folders like the labels"
+                )));
+            };
+        Ok(self
+            .items
+            .iter()
+            .map(|i| class_of(&i.class).unwrap_or_default())
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(names: &[&str]) -> Dataset {
+        let mut set = Dataset {
+            path: PathBuf::from("test"),
+            items: Vec::new(),
+            archive: None,
+        };
+        for name in names {
+            set.add(PathBuf::from(name), 0, 1);
+        }
+        set
+    }
+
+    #[test]
+    fn only_pictures_in_folders_are_taken() {
+        assert_eq!(
+            made(&["a/1.jpg", "a/2.JPEG", "b/3.png", "b/notes.txt", "4.jpg"]).len(),
+            3
+        );
+    }
+
+    #[test]
+    fn classes_follow_names_or_else_order() {
+        let set = made(&["x/1.jpg", "y/2.jpg"]);
+        let labels = |names: [&str; 2]| names.map(str::to_owned);
+        assert_eq!(set.classes(&labels(["y", "x"])).unwrap(), [1, 0]);
+        assert_eq!(set.classes(&labels(["cat", "dog"])).unwrap(), [0, 1]);
+        assert!(set.classes(&labels(["x", "dog"])[..1]).is_err());
+    }
+
+    #[test]
+    fn two_phases_choose_different_pictures() {
+        let names: Vec<String> = (0..100).map(|i| format!("c/{i:03}.jpg")).collect();
+        let set = made(&names.iter().map(|n| &**n).collect::<Vec<_>>());
+        let (a, b) = (set.spread(10, 0.0), set.spread(10, 0.5));
+        assert_eq!((a.len(), b.len()), (10, 10));
+        assert!(a.iter().all(|i| !b.contains(i)));
+    }
+}

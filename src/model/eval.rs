@@ -1,0 +1,114 @@
+//! How often a bundle is right, on labelled pictures.
+
+use super::dataset::Dataset;
+use super::error::ModelError;
+use super::sweep::sweep;
+use crate::bundle::{Accuracy, Bundle};
+use crate::infer::Engine;
+use crate::infer::registry::OPERATORS;
+use crate::label::Prediction;
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    pub images: usize,
+    pub skipped: usize,
+    pub top1: f64,
+    pub top5: f64,
+    /// `confusion[true class][predicted class]`: pictures.
+    pub confusion: Vec<Vec<usize>>,
+    /// The most probable class of each picture, in the data's order.
+    pub predicted: Vec<usize>,
+}
+
+/// Runs every picture of `set` through the bundle at `path`.
+///
+/// # Errors
+/// If the bundle cannot be loaded, or its labels do not match the data's folders.
+pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, ModelError> {
+    let engine = Engine::load(path)?;
+    let (labels, preprocessing) = (
+        engine.labels().clone(),
+        engine.manifest().preprocessing.clone(),
+    );
+    drop(engine);
+    let truth = set.classes(&labels)?;
+    let all: Vec<usize> = (0..set.len()).collect();
+    let swept = sweep(
+        "evaluating",
+        (set, &all),
+        &preprocessing,
+        || {
+            Ok((
+                Engine::load(path)?,
+                Prediction {
+                    probabilities: vec![],
+                    logits: vec![],
+                },
+            ))
+        },
+        |(engine, prediction), picture| {
+            engine.picture()?.copy_from_slice(picture);
+            engine.run(prediction)?;
+            Ok(prediction
+                .top(5)
+                .iter()
+                .map(|s| s.class_id)
+                .collect::<Vec<_>>())
+        },
+    )?;
+    let mut confusion = vec![vec![0; labels.len()]; labels.len()];
+    let (mut first, mut among) = (0usize, 0usize);
+    for (index, top) in &swept.results {
+        confusion[truth[*index]][top[0]] += 1;
+        first += usize::from(top[0] == truth[*index]);
+        among += usize::from(top.contains(&truth[*index]));
+    }
+    let images = swept.results.len();
+    Ok(Evaluation {
+        images,
+        skipped: swept.skipped,
+        top1: share(first, images),
+        top5: share(among, images),
+        confusion,
+        predicted: swept.results.into_iter().map(|(_, top)| top[0]).collect(),
+    })
+}
+
+/// Of two counts, 0 of 0 being 0.
+#[must_use]
+#[allow(clippy::cast_precision_loss)] // counts of pictures
+pub fn share(part: usize, whole: usize) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
+}
+
+/// Puts a measured accuracy into the bundle's manifest, in place.
+///
+/// # Errors
+/// If the bundle cannot be read or written.
+pub fn write(
+    path: &std::path::Path,
+    evaluation: &Evaluation,
+    data: &Dataset,
+) -> Result<(), ModelError> {
+    let bundle = Bundle::open(path, OPERATORS)?;
+    let mut manifest = bundle.manifest.clone();
+    let round = |v: f64| (v * 10_000.0).round() / 10_000.0;
+    manifest.accuracy = Some(Accuracy {
+        top1: round(evaluation.top1),
+        top5: round(evaluation.top5),
+        images: evaluation.images,
+        data: data
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    });
+    bundle.with_manifest(manifest, OPERATORS)?.write(path)?;
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! A safetensors file as named f32 tensors, each of which must be used exactly once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use half::{bf16, f16};
+use safetensors::{Dtype, SafeTensors};
+
+use crate::model::error::ModelError;
+
+/// Named tensors, taken one by one.
+#[derive(Debug, Default)]
+pub struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+/// What a file says of itself, by key: `labels` (a JSON list), `mean`, `std`, `resize`, `crop`.
+pub type Metadata = std::collections::HashMap<String, String>;
+
+/// Reads f32, f16 and bf16 tensors, and the file's metadata.
+///
+/// # Errors
+/// If the bytes are no safetensors file or hold another type.
+pub fn read(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata), ModelError> {
+    let weights = |e: safetensors::SafeTensorError| ModelError::Weights {
+        path: path.to_owned(),
+        reason: e.to_string(),
+    };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(weights)?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    let file = SafeTensors::deserialize(bytes).map_err(weights)?;
+    let mut tensors = Tensors::default();
+    for (name, view) in file.iter() {
+        if name.ends_with("num_batches_tracked") {
+            continue; // a counter of training, not a weight
+        }
+        let values = floats(name, view.dtype(), view.data())?;
+        tensors
+            .0
+            .insert(name.to_owned(), (view.shape().to_vec(), values));
+    }
+    Ok((tensors, metadata))
+}
+
+fn floats(name: &str, dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, ModelError> {
+    let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
+    Ok(match dtype {
+        Dtype::F32 => data
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+        other => {
+            return Err(ModelError::Dtype {
+                name: name.to_owned(),
+                dtype: format!("{other:?}"),
+            });
+        }
+    })
+}
+
+impl Tensors {
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Puts a tensor in, for networks that are made rather than read.
+    pub fn insert(&mut self, name: String, shape: Vec<usize>, values: Vec<f32>) {
+        self.0.insert(name, (shape, values));
+    }
+
+    /// Takes a tensor of `rank` dimensions, none of them zero, out.
+    ///
+    /// # Errors
+    /// If there is none of that name or it is shaped otherwise.
+    pub fn take(&mut self, name: &str, rank: usize) -> Result<(Vec<usize>, Vec<f32>), ModelError> {
+        let found = self
+            .0
+            .remove(name)
+            .ok_or_else(|| ModelError::Missing(name.to_owned()))?;
+        if found.0.len() != rank {
+            let (name, found) = (name.to_owned(), found.0.len());
+            return Err(ModelError::Rank {
+                name,
+                found,
+                wanted: rank,
+            });
+        }
+        if found.0.contains(&0) {
+            return Err(ModelError::Shape {
+                name: name.to_owned(),
+                shape: found.0,
+                inputs: 0,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Everything must have been taken: what is left over was not understood.
+    ///
+    /// # Errors
+    /// If something is left.
+    pub fn finish(self) -> Result<(), ModelError> {
+        let names: Vec<_> = self.0.into_keys().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let shown = names.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        let more = if names.len() > 5 {
+            format!(" and {} more", names.len() - 5)
+        } else {
+            String::new()
+        };
+        Err(ModelError::LeftOver(shown + &more))
+    }
+}

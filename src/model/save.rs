@@ -1,0 +1,31 @@
+//! From a graph and its manifest to a bundle.
+
+use std::path::Path;
+
+use tract_nnef::internal::*;
+
+use super::error::ModelError;
+use crate::bundle::{self, Bundle, Manifest};
+use crate::infer::registry::{OPERATORS, nnef};
+use crate::kernels::{Backend, Isa};
+
+/// What a manifest names as its maker.
+#[must_use]
+pub fn tool() -> String {
+    format!("resnetd-model {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Serializes `graph` and puts the bundle together; `path` is for messages.
+///
+/// # Errors
+/// If tract cannot write an operator, or the result does not pass the checks of reading.
+pub fn bundle(path: &Path, graph: TypedModel, manifest: Manifest) -> Result<Bundle, ModelError> {
+    // the writer packs nothing, so any backend serves
+    let backend =
+        Backend::new(Isa::Scalar).ok_or_else(|| ModelError::Tract("no backend".into()))?;
+    let tar = nnef(backend).write_to_tar_with_config(&graph, Vec::new(), false, true)?;
+    drop(graph);
+    let contents = bundle::unpack(path, &tar)?;
+    drop(tar);
+    Ok(Bundle::build(path, manifest, contents, OPERATORS)?)
+}
