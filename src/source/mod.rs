@@ -9,6 +9,7 @@ mod error;
 mod glob;
 pub mod images;
 pub mod uri;
+pub mod v4l2;
 
 pub use error::SourceError;
 pub use uri::SourceSpec;
@@ -50,10 +51,16 @@ pub enum Event {
 /// The device or file cannot be used; the message says why and what to do.
 pub fn open(spec: Option<&SourceSpec>) -> Result<Box<dyn Source>, SourceError> {
     match spec {
-        Some(SourceSpec::V4l2(_)) => Err(SourceError::Unsupported("v4l2:")),
+        Some(SourceSpec::V4l2(spec)) => Ok(Box::new(v4l2::open(spec)?)),
         Some(SourceSpec::Images(spec)) => Ok(Box::new(images::Images::open(spec)?)),
         Some(SourceSpec::Demo) => open_demo(),
-        None => open_demo(),
+        None => match v4l2::first_camera() {
+            Some(device) => open(Some(&SourceSpec::V4l2(uri::V4l2Spec {
+                device,
+                ..Default::default()
+            }))),
+            None => open_demo(),
+        },
     }
 }
 
