@@ -5,6 +5,15 @@ use std::time::Duration;
 
 use crate::frame::Frame;
 
+mod error;
+mod glob;
+pub mod images;
+pub mod uri;
+pub mod v4l2;
+
+pub use error::SourceError;
+pub use uri::SourceSpec;
+
 /// Anything that yields pictures. Everything that can vanish is a state: a lost camera is an
 /// [`Event::Lost`], again and again while it is gone, and the source itself tries to come back.
 pub trait Source: Send {
@@ -34,4 +43,27 @@ pub enum Event {
     Lost(String),
     /// There was a last picture, and it has been delivered.
     End,
+}
+
+/// Opens what `spec` names; with no spec the first camera that can be used, else the rendered scenes.
+///
+/// # Errors
+/// The device or file cannot be used; the message says why and what to do.
+pub fn open(spec: Option<&SourceSpec>) -> Result<Box<dyn Source>, SourceError> {
+    match spec {
+        Some(SourceSpec::V4l2(spec)) => Ok(Box::new(v4l2::open(spec)?)),
+        Some(SourceSpec::Images(spec)) => Ok(Box::new(images::Images::open(spec)?)),
+        Some(SourceSpec::Demo) => open_demo(),
+        None => match v4l2::first_camera() {
+            Some(device) => open(Some(&SourceSpec::V4l2(uri::V4l2Spec {
+                device,
+                ..Default::default()
+            }))),
+            None => open_demo(),
+        },
+    }
+}
+
+fn open_demo() -> Result<Box<dyn Source>, SourceError> {
+    Err(SourceError::Unsupported("demo:"))
 }

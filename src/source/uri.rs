@@ -1,0 +1,320 @@
+//! Reads a `--source` URI. What it says is checked here and never again; whether the device or file
+//! exists is found out by opening it.
+//!
+//! The form is `SCHEME:PATH?KEY=VALUE&KEY=VALUE`. Nothing is percent-decoded: a path is written as it is.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::frame::PixelFormat;
+
+/// Which source, and how it is to be set up.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceSpec {
+    V4l2(V4l2Spec),
+    Images(ImagesSpec),
+    /// Rendered scenes.
+    Demo,
+}
+
+/// `v4l2:DEVICE?size=WxH&fps=N&format=FOURCC`; what is not said is chosen when the camera is opened.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct V4l2Spec {
+    pub device: PathBuf,
+    /// Width and height, in pixels.
+    pub size: Option<(u32, u32)>,
+    /// Frames per second.
+    pub fps: Option<f64>,
+    pub format: Option<PixelFormat>,
+}
+
+/// `images:PATH?fps=N&loop=true`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ImagesSpec {
+    /// A file, a folder, or a pattern with `*` and `?`.
+    pub path: PathBuf,
+    /// Frames per second; without it as fast as they are classified.
+    pub fps: Option<f64>,
+    /// Start again after the last one.
+    pub repeat: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UriError {
+    #[error("`{0}` is not a source; write v4l2:/dev/video0, images:PATH or demo:")]
+    NoScheme(String),
+    #[error("unknown source `{0}:`; there are v4l2:, images: and demo:")]
+    UnknownScheme(String),
+    #[error("`{scheme}:` needs a path, as in {example}")]
+    NoPath {
+        scheme: &'static str,
+        example: &'static str,
+    },
+    #[error("`{scheme}:` has no option `{key}`; {exist}")]
+    UnknownKey {
+        scheme: &'static str,
+        key: String,
+        exist: &'static str,
+    },
+    #[error("option `{0}` is given twice")]
+    Twice(String),
+    #[error("option `{0}` needs a value, as in {0}=VALUE")]
+    NoValue(String),
+    #[error("{key}={value}: expected {expected}")]
+    BadValue {
+        key: &'static str,
+        value: String,
+        expected: &'static str,
+    },
+}
+
+impl FromStr for SourceSpec {
+    type Err = UriError;
+
+    fn from_str(uri: &str) -> Result<Self, UriError> {
+        let (scheme, rest) = uri
+            .split_once(':')
+            .ok_or_else(|| UriError::NoScheme(uri.to_owned()))?;
+        match scheme {
+            "v4l2" => v4l2(rest).map(Self::V4l2),
+            "images" => images(rest).map(Self::Images),
+            "demo" => demo(rest).map(|()| Self::Demo),
+            _ => Err(UriError::UnknownScheme(scheme.to_owned())),
+        }
+    }
+}
+
+fn v4l2(rest: &str) -> Result<V4l2Spec, UriError> {
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if path.is_empty() {
+        return Err(UriError::NoPath {
+            scheme: "v4l2",
+            example: "v4l2:/dev/video0",
+        });
+    }
+    let mut spec = V4l2Spec {
+        device: path.into(),
+        ..V4l2Spec::default()
+    };
+    for option in options(query)? {
+        match option {
+            ("size", value) => spec.size = Some(size(value)?),
+            ("fps", value) => spec.fps = Some(fps(value)?),
+            ("format", value) => spec.format = Some(format(value)?),
+            (key, _) => return Err(unknown_key("v4l2", key, "there are size, fps and format")),
+        }
+    }
+    Ok(spec)
+}
+
+fn images(rest: &str) -> Result<ImagesSpec, UriError> {
+    // `?` is also a wildcard: options begin at the last one, and only if a `=` follows it.
+    let (path, query) = match rest.rsplit_once('?') {
+        Some((path, query)) if query.contains('=') => (path, query),
+        _ => (rest, ""),
+    };
+    if path.is_empty() {
+        return Err(UriError::NoPath {
+            scheme: "images",
+            example: "images:photos or images:'photos/*.jpg'",
+        });
+    }
+    let mut spec = ImagesSpec {
+        path: path.into(),
+        ..ImagesSpec::default()
+    };
+    for option in options(query)? {
+        match option {
+            ("fps", value) => spec.fps = Some(fps(value)?),
+            ("loop", value) => spec.repeat = boolean("loop", value)?,
+            (key, _) => return Err(unknown_key("images", key, "there are fps and loop")),
+        }
+    }
+    Ok(spec)
+}
+
+fn demo(rest: &str) -> Result<(), UriError> {
+    match rest {
+        "" | "?" => Ok(()),
+        other => Err(unknown_key(
+            "demo",
+            other.trim_start_matches('?'),
+            "it has none",
+        )),
+    }
+}
+
+fn unknown_key(scheme: &'static str, key: &str, exist: &'static str) -> UriError {
+    UriError::UnknownKey {
+        scheme,
+        key: key.to_owned(),
+        exist,
+    }
+}
+
+fn options(query: &str) -> Result<Vec<(&str, &str)>, UriError> {
+    let mut all: Vec<(&str, &str)> = Vec::new();
+    for option in query.split('&').filter(|option| !option.is_empty()) {
+        let (key, value) = option
+            .split_once('=')
+            .ok_or_else(|| UriError::NoValue(option.to_owned()))?;
+        if all.iter().any(|&(seen, _)| seen == key) {
+            return Err(UriError::Twice(key.to_owned()));
+        }
+        all.push((key, value));
+    }
+    Ok(all)
+}
+
+fn bad(key: &'static str, value: &str, expected: &'static str) -> UriError {
+    UriError::BadValue {
+        key,
+        value: value.to_owned(),
+        expected,
+    }
+}
+
+fn size(value: &str) -> Result<(u32, u32), UriError> {
+    let sides = value
+        .split_once('x')
+        .and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+    sides
+        .filter(|(w, h)| (1..=8192).contains(w) && (1..=8192).contains(h))
+        .ok_or_else(|| {
+            bad(
+                "size",
+                value,
+                "WIDTHxHEIGHT, each 1 to 8192, as in 1280x720",
+            )
+        })
+}
+
+fn fps(value: &str) -> Result<f64, UriError> {
+    let number = value
+        .parse()
+        .ok()
+        .filter(|fps| (0.01..=1000.0).contains(fps));
+    number.ok_or_else(|| bad("fps", value, "frames per second, 0.01 to 1000"))
+}
+
+fn format(value: &str) -> Result<PixelFormat, UriError> {
+    use PixelFormat::{Bgr3, Grey, Mjpg, Nv12, Rgb3, Yuyv};
+    [Yuyv, Nv12, Rgb3, Bgr3, Grey, Mjpg]
+        .into_iter()
+        .find(|format| format.to_string().eq_ignore_ascii_case(value))
+        .ok_or_else(|| bad("format", value, "one of YUYV NV12 RGB3 BGR3 GREY MJPG"))
+}
+
+fn boolean(key: &'static str, value: &str) -> Result<bool, UriError> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(bad(key, value, "true or false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(uri: &str) -> Result<SourceSpec, UriError> {
+        uri.parse()
+    }
+
+    #[test]
+    fn a_camera_with_every_option_is_read() {
+        let spec = V4l2Spec {
+            device: "/dev/video0".into(),
+            size: Some((1280, 720)),
+            fps: Some(30.0),
+            format: Some(PixelFormat::Yuyv),
+        };
+        assert_eq!(
+            parse("v4l2:/dev/video0?size=1280x720&fps=30&format=YUYV"),
+            Ok(SourceSpec::V4l2(spec))
+        );
+    }
+
+    #[test]
+    fn a_camera_without_options_leaves_everything_open() {
+        let spec = V4l2Spec {
+            device: "/dev/video2".into(),
+            ..V4l2Spec::default()
+        };
+        assert_eq!(parse("v4l2:/dev/video2"), Ok(SourceSpec::V4l2(spec)));
+    }
+
+    #[test]
+    fn question_marks_in_an_image_pattern_are_wildcards() {
+        let spec = ImagesSpec {
+            path: "a/img?.jpg".into(),
+            ..ImagesSpec::default()
+        };
+        assert_eq!(parse("images:a/img?.jpg"), Ok(SourceSpec::Images(spec)));
+        let spec = ImagesSpec {
+            path: "a/img?.jpg".into(),
+            fps: Some(2.5),
+            repeat: true,
+        };
+        assert_eq!(
+            parse("images:a/img?.jpg?fps=2.5&loop=true"),
+            Ok(SourceSpec::Images(spec))
+        );
+    }
+
+    #[test]
+    fn demo_is_read() {
+        assert_eq!(parse("demo:"), Ok(SourceSpec::Demo));
+    }
+
+    #[test]
+    fn unknown_schemes_and_keys_list_what_exists() {
+        let message = |uri: &str| parse(uri).unwrap_err().to_string();
+        assert_eq!(
+            message("rtsp://x"),
+            "unknown source `rtsp:`; there are v4l2:, images: and demo:"
+        );
+        assert_eq!(
+            message("v4l2:/dev/video0?gain=3"),
+            "`v4l2:` has no option `gain`; there are size, fps and format"
+        );
+        assert_eq!(
+            message("images:x?speed=3"),
+            "`images:` has no option `speed`; there are fps and loop"
+        );
+        assert_eq!(
+            message("demo:?x=1"),
+            "`demo:` has no option `x=1`; it has none"
+        );
+        assert!(message("/dev/video0").contains("write v4l2:/dev/video0"));
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for uri in [
+            "v4l2:/dev/video0?size=0x10",
+            "v4l2:/dev/video0?size=1280",
+            "v4l2:/dev/video0?size=9000x10",
+            "v4l2:/dev/video0?fps=0",
+            "v4l2:/dev/video0?fps=nan",
+            "v4l2:/dev/video0?fps=-1",
+            "v4l2:/dev/video0?format=H264",
+            "images:x?loop=maybe",
+        ] {
+            assert!(
+                matches!(parse(uri), Err(UriError::BadValue { .. })),
+                "{uri}"
+            );
+        }
+        assert_eq!(
+            parse("v4l2:/dev/video0?fps=1&fps=2"),
+            Err(UriError::Twice("fps".into()))
+        );
+        assert_eq!(
+            parse("v4l2:/dev/video0?fps"),
+            Err(UriError::NoValue("fps".into()))
+        );
+        assert!(matches!(parse("v4l2:?fps=1"), Err(UriError::NoPath { .. })));
+        assert!(matches!(parse("images:"), Err(UriError::NoPath { .. })));
+    }
+}

@@ -1,0 +1,322 @@
+//! Opening a camera: who it is, what it offers, buffers, start; and what it means when a step fails.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use v4l::v4l_sys as sys;
+
+use super::device::{self, Device, Identity, Kernel, Sizes, System};
+use super::format::{self, Layout};
+use super::retry;
+use crate::source::SourceError;
+use crate::source::uri::V4l2Spec;
+
+/// Buffers that the driver fills in turn: one being read, the others so that none is missed meanwhile.
+const BUFFERS: u32 = 4;
+
+/// A camera that delivers frames.
+pub(super) struct Stream<D> {
+    pub device: D,
+    pub layout: Layout,
+    /// How many buffers there are.
+    pub buffers: u32,
+    identity: Identity,
+    fps: Option<f64>,
+}
+
+impl<D> Stream<D> {
+    pub(super) fn describe(&self, spec: &V4l2Spec) -> String {
+        let Layout {
+            format,
+            width,
+            height,
+            ..
+        } = self.layout;
+        let rate = self
+            .fps
+            .map_or_else(String::new, |fps| format!(" at {fps:.3} fps"));
+        let rate = rate.replace(".000 fps", " fps");
+        let Identity { card, driver, .. } = &self.identity;
+        format!(
+            "v4l2:{} ({card}, {driver}): {format} {width}x{height}{rate}",
+            spec.device.display()
+        )
+    }
+}
+
+/// Opens the camera and starts it.
+pub(super) fn stream<S: System>(
+    system: &mut S,
+    spec: &V4l2Spec,
+) -> Result<Stream<S::Device>, SourceError> {
+    let path = &spec.device;
+    let (mut device, identity) = identify(system, path)?;
+    let (layout, fps) = negotiate(&mut device, spec)?;
+    let failed = |step| move |error| classify(path, step, error);
+    let buffers = retry(|| device.make_buffers(BUFFERS)).map_err(failed("making buffers"))?;
+    if buffers == 0 {
+        return Err(failed("making buffers")(io::Error::other(
+            "the driver gave none",
+        )));
+    }
+    for index in 0..buffers {
+        retry(|| device.queue(index)).map_err(failed("handing over a buffer"))?;
+    }
+    retry(|| device.start()).map_err(|error| {
+        if needs_camera_stack(&identity) && is_pipeline_error(&error) {
+            let found = format!("driver {} did not start: {error}", identity.driver);
+            return SourceError::RawOnly {
+                path: path.clone(),
+                found,
+            };
+        }
+        classify(path, "starting", error)
+    })?;
+    Ok(Stream {
+        device,
+        layout,
+        buffers,
+        identity,
+        fps,
+    })
+}
+
+/// Opens the node and makes sure that it is a camera that we can use.
+fn identify<S: System>(system: &mut S, path: &Path) -> Result<(S::Device, Identity), SourceError> {
+    let mut device =
+        retry(|| system.open(path)).map_err(|error| classify(path, "opening", error))?;
+    let identity =
+        retry(|| device.identity()).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::NOTTY | Errno::INVAL) => not_a_camera(path, "it is no video device"),
+            _ => classify(path, "asking what it is", error),
+        })?;
+    let can = |capability: u32| identity.capabilities & capability != 0;
+    if can(sys::V4L2_CAP_VIDEO_M2M | sys::V4L2_CAP_VIDEO_M2M_MPLANE) {
+        return Err(not_a_camera(
+            path,
+            &format!("{} is a codec or converter", identity.card),
+        ));
+    }
+    if !can(sys::V4L2_CAP_VIDEO_CAPTURE) {
+        if can(sys::V4L2_CAP_VIDEO_CAPTURE_MPLANE) {
+            return Err(SourceError::MultiPlanar(path.to_owned()));
+        }
+        return Err(not_a_camera(
+            path,
+            &format!("this node of {} does not capture video", identity.card),
+        ));
+    }
+    if !can(sys::V4L2_CAP_STREAMING) {
+        return Err(not_a_camera(
+            path,
+            &format!("{} cannot stream", identity.card),
+        ));
+    }
+    Ok((device, identity))
+}
+
+fn not_a_camera(path: &Path, found: &str) -> SourceError {
+    SourceError::NotACamera {
+        path: path.to_owned(),
+        found: found.to_owned(),
+    }
+}
+
+/// Agrees with the driver on format, size and rate.
+fn negotiate(
+    device: &mut impl Device,
+    spec: &V4l2Spec,
+) -> Result<(Layout, Option<f64>), SourceError> {
+    let path = &spec.device;
+    let offered =
+        retry(|| device.formats()).map_err(|error| classify(path, "listing formats", error))?;
+    let wanted = format::choose(device, &offered, spec).ok_or_else(|| unusable(&offered, spec))?;
+    let fixed = retry(|| device.set_format(wanted))
+        .map_err(|error| classify(path, "setting the format", error))?;
+    let layout = Layout::of(fixed).ok_or_else(|| SourceError::NoUsableFormat {
+        path: path.clone(),
+        offered: format!(
+            "{} {}x{}",
+            format::names(&[fixed.fourcc]),
+            fixed.width,
+            fixed.height
+        ),
+    })?;
+    if let Some((width, height)) = spec.size
+        && (layout.width, layout.height) != (width, height)
+    {
+        let Layout {
+            width: w,
+            height: h,
+            ..
+        } = layout;
+        log::warn!(
+            "{}: {width}x{height} is not offered; using {w}x{h}",
+            path.display()
+        );
+    }
+    // A camera that does not let its rate be set or read works all the same.
+    let fps = retry(|| device.set_fps(spec.fps)).unwrap_or_else(|error| {
+        log::debug!("{}: frame rate: {error}", path.display());
+        None
+    });
+    Ok((layout, fps))
+}
+
+/// Why none of the offered formats will do.
+fn unusable(offered: &[[u8; 4]], spec: &V4l2Spec) -> SourceError {
+    let (path, names) = (spec.device.clone(), format::names(offered));
+    if !offered.is_empty() && offered.iter().all(|&fourcc| format::is_raw(fourcc)) {
+        return SourceError::RawOnly {
+            path,
+            found: format!("formats {names}"),
+        };
+    }
+    match spec.format {
+        Some(wanted)
+            if offered
+                .iter()
+                .any(|&fourcc| format::usable(fourcc).is_some()) =>
+        {
+            SourceError::FormatNotOffered {
+                path,
+                wanted: wanted.to_string(),
+                offered: names,
+            }
+        }
+        _ => SourceError::NoUsableFormat {
+            path,
+            offered: names,
+        },
+    }
+}
+
+fn classify(path: &Path, step: &'static str, error: io::Error) -> SourceError {
+    let path = path.to_owned();
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::NODEV | Errno::NXIO) => {
+            SourceError::NoDevice(path)
+        }
+        Some(Errno::ACCESS | Errno::PERM) => {
+            let group = device::group_of(&path);
+            SourceError::Permission { path, group }
+        }
+        Some(Errno::BUSY) => SourceError::Busy(path),
+        _ => SourceError::Device {
+            path,
+            step,
+            source: error,
+        },
+    }
+}
+
+/// Whether the node is one end of a pipeline that other software must set up (CSI cameras).
+fn needs_camera_stack(identity: &Identity) -> bool {
+    identity.capabilities & sys::V4L2_CAP_IO_MC != 0 || identity.driver.contains("unicam")
+}
+
+fn is_pipeline_error(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::INVAL | Errno::PIPE | Errno::NOLINK)
+    )
+}
+
+/// A video node as `resnetd devices` shows it.
+#[derive(Debug)]
+pub struct Listed {
+    pub path: PathBuf,
+    /// What the device calls itself, or empty if it could not be asked.
+    pub card: String,
+    pub driver: String,
+    /// Four-character codes and their sizes, those first that we can use; or why it cannot be used.
+    pub formats: Result<Vec<(String, Vec<Sizes>)>, SourceError>,
+}
+
+/// All video nodes of the machine.
+#[must_use]
+pub fn list() -> Vec<Listed> {
+    device::nodes()
+        .into_iter()
+        .map(|path| look_at(&mut Kernel, path))
+        .collect()
+}
+
+/// The first camera that can be used without setting anything up. One that the user may not open is
+/// passed over with a warning.
+#[must_use]
+pub fn first_camera() -> Option<PathBuf> {
+    first_of(&mut Kernel, device::nodes())
+}
+
+pub(super) fn first_of(system: &mut impl System, nodes: Vec<PathBuf>) -> Option<PathBuf> {
+    for path in nodes {
+        match look_at(system, path).into_camera() {
+            Ok(path) => return Some(path),
+            Err(error @ SourceError::Permission { .. }) => log::warn!("passed over: {error}"),
+            Err(error) => log::debug!("passed over: {error}"),
+        }
+    }
+    None
+}
+
+impl Listed {
+    fn into_camera(self) -> Result<PathBuf, SourceError> {
+        self.formats.map(|_| self.path)
+    }
+}
+
+pub(super) fn look_at(system: &mut impl System, path: PathBuf) -> Listed {
+    let (mut device, identity) = match identify(system, &path) {
+        Ok(found) => found,
+        Err(error) => {
+            return Listed {
+                path,
+                card: String::new(),
+                driver: String::new(),
+                formats: Err(error),
+            };
+        }
+    };
+    let formats = offers(&mut device, &identity, &path);
+    Listed {
+        path,
+        card: identity.card,
+        driver: identity.driver,
+        formats,
+    }
+}
+
+fn offers(
+    device: &mut impl Device,
+    identity: &Identity,
+    path: &Path,
+) -> Result<Vec<(String, Vec<Sizes>)>, SourceError> {
+    let mut offered =
+        retry(|| device.formats()).map_err(|error| classify(path, "listing formats", error))?;
+    if needs_camera_stack(identity) {
+        let found = format!("driver {}", identity.driver);
+        return Err(SourceError::RawOnly {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    if !offered
+        .iter()
+        .any(|&fourcc| format::usable(fourcc).is_some())
+    {
+        return Err(unusable(
+            &offered,
+            &V4l2Spec {
+                device: path.to_owned(),
+                ..V4l2Spec::default()
+            },
+        ));
+    }
+    offered.sort_by_key(|&fourcc| format::usable(fourcc).is_none());
+    Ok(offered
+        .into_iter()
+        .map(|fourcc| (format::names(&[fourcc]), device.sizes(fourcc)))
+        .collect())
+}
