@@ -213,11 +213,31 @@ fn read_into(path: &Path, frame: &mut Frame) -> Result<(), SourceError> {
         path: path.to_owned(),
         source,
     };
+    read_bytes(path, &mut frame.data).map_err(unreadable)?;
+    look_at(path, frame)?;
+    frame.capture_ms = frame.captured.elapsed().as_secs_f32() * 1000.0;
+    Ok(())
+}
+
+/// A picture file's bytes, read from elsewhere (an archive); `path` is what it is called.
+///
+/// # Errors
+/// It is not a picture that can be used.
+pub fn decode(path: &Path, bytes: Vec<u8>) -> Result<Frame, SourceError> {
+    let mut frame = Frame {
+        data: bytes,
+        ..Frame::empty()
+    };
+    look_at(path, &mut frame)?;
+    Ok(frame)
+}
+
+/// Recognizes the bytes in `frame` and fills in what they are.
+fn look_at(path: &Path, frame: &mut Frame) -> Result<(), SourceError> {
     let unusable = |why: String| SourceError::NotAPicture {
         path: path.to_owned(),
         why,
     };
-    read_bytes(path, &mut frame.data).map_err(unreadable)?;
     match frame.data.as_slice() {
         [0xff, 0xd8, 0xff, ..] => look_at_jpeg(frame).map_err(unusable)?,
         [0x89, b'P', b'N', b'G', ..] => decode_png(frame).map_err(unusable)?,
@@ -225,7 +245,6 @@ fn read_into(path: &Path, frame: &mut Frame) -> Result<(), SourceError> {
         _ => return Err(unusable("it is neither JPEG nor PNG".into())),
     }
     frame.file = Some(path.to_owned());
-    frame.capture_ms = frame.captured.elapsed().as_secs_f32() * 1000.0;
     Ok(())
 }
 
