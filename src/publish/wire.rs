@@ -89,7 +89,7 @@ pub struct Classification<'a> {
     pub model: Cow<'a, str>,
     pub image: Image,
     /// This frame's own, most probable first.
-    pub predictions: Vec<Scored<'a>>,
+    pub predictions: Cow<'a, [Scored<'a>]>,
     /// The smoothed label.
     pub top: Cow<'a, str>,
     /// Of the smoothed label.
@@ -276,7 +276,7 @@ mod tests {
                 width: 1280,
                 height: 720,
             },
-            predictions: vec![golf_ball],
+            predictions: vec![golf_ball].into(),
             top: "golf ball".into(),
             confidence: 0.931_16,
             timing: Timing {
