@@ -27,8 +27,9 @@ const ATTEMPTS: usize = 3;
 /// A listening socket. Its file, if we made it, goes with it.
 #[derive(Debug)]
 pub struct Listener {
-    pub(super) socket: UnixListener,
+    // Dropped first: the file goes while the socket still listens, so that nobody takes it for a stale one.
     file: Option<SocketFile>,
+    socket: UnixListener,
 }
 
 impl Listener {
@@ -47,6 +48,10 @@ impl Listener {
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
+    }
+
+    pub(super) fn socket(&self) -> &UnixListener {
+        &self.socket
     }
 
     fn bind(path: &Path) -> Result<Self, SocketError> {

@@ -37,7 +37,7 @@ impl Publisher {
     /// Serves `hub` on `listener`.
     pub fn start(hub: Arc<Hub>, listener: Listener) -> Result<Self, SocketError> {
         let serving = Arc::clone(&hub);
-        let serve = move || Server::new(&serving, &listener.socket).run();
+        let serve = move || Server::new(&serving, listener.socket()).run();
         let thread = thread::Builder::new()
             .name("publish".into())
             .spawn(serve)
