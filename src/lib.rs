@@ -1,5 +1,6 @@
 //! resnetd: watches a camera with an int8 ResNet and publishes labels over a local Unix socket.
 
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod frame;

@@ -1,5 +1,8 @@
 //! The configuration file at its edges: what is accepted, and how what is not is told.
 
+// The helpers here are parts of tests.
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use resnetd::config::{Config, ConfigError, Models};
