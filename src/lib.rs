@@ -11,6 +11,8 @@
 
 pub mod bundle;
 pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod frame;
 pub mod infer;
 pub mod kernels;
@@ -18,5 +20,9 @@ pub mod label;
 #[cfg(feature = "tools")]
 pub mod model;
 pub mod preprocess;
+pub mod publish;
+pub mod ratelimit;
+pub mod slot;
+pub mod smooth;
 pub mod source;
 pub mod spec;

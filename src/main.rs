@@ -1,1 +1,7 @@
-fn main() {}
+//! The program for the device: arguments to a command, errors to exit codes.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    resnetd::cli::main()
+}

@@ -1,3 +1,78 @@
-//! Commands.
+//! The command line: one file per command, and the way from arguments to an exit code.
+
+mod console;
+mod exit;
+mod lines;
+mod run;
+mod view;
+mod watch;
 #[cfg(feature = "tools")]
 pub mod workshop;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Failure;
+
+/// Watches a camera with an int8 ResNet and publishes labels over a local Unix socket.
+#[derive(Debug, Parser)]
+#[command(name = "resnetd", version, after_help = exit::TABLE)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Watch(watch::Arguments),
+}
+
+/// Runs the command that the program's arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    start_logging();
+    let outcome = match Arguments::parse().command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Watch(arguments) => watch::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&format!("resnetd: {failure}"));
+            ExitCode::from(&failure)
+        }
+    }
+}
+
+/// One line on standard error. If that is closed there is nobody to tell.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// To standard error, as `RESNETD_LOG` says (`warn`, `resnetd=debug`, ...).
+fn start_logging() {
+    let level = env_logger::Env::default().filter_or("RESNETD_LOG", "info");
+    env_logger::Builder::from_env(level).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in Arguments::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{}", command.get_name());
+        }
+    }
+}

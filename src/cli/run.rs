@@ -1,0 +1,243 @@
+//! `resnetd run`: the daemon. Here flags and the configuration file become one set of options, and the
+//! options become what the daemon is made of.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::Failure;
+use super::console::Console;
+use super::view::Screen;
+use crate::config::{Config, Models};
+use crate::daemon::{self, Camera, Model};
+use crate::publish::path::Places;
+use crate::smooth;
+use crate::source::Source;
+
+/// The camera's name when there is only one and nobody named it.
+const ONLY_CAMERA: &str = "camera";
+/// See the table in [`crate::config`].
+const STALE_AFTER: Duration = Duration::from_secs(5);
+/// What a shell reports for a program that ended by Ctrl-C.
+const INTERRUPTED: i32 = 130;
+
+const EXAMPLES: &str = "\
+Examples:
+  resnetd run                                   the first camera, else rendered scenes
+  resnetd run --source demo: --frames 60        60 rendered frames, then a summary
+  resnetd run --source v4l2:/dev/video1?size=1280x720
+  resnetd run --config /etc/resnetd/resnetd.toml
+  rpicam-vid -t 0 --codec mjpeg -o - | resnetd run --source mjpeg:-
+
+Labels are shown on a terminal and published on the socket; `resnetd watch` reads it.
+RESNETD_LOG sets what is logged (error, warn, info, debug; default info).";
+
+/// Watches cameras and publishes what they show.
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Configuration file (TOML); flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where pictures come from: v4l2:, images:, demo:, ... [default: the first camera, else demo:]
+    #[arg(long, value_name = "URI")]
+    source: Option<String>,
+    /// Model to use; given several times, in order of preference
+    #[arg(long = "model", value_name = "BUNDLE")]
+    models: Vec<PathBuf>,
+    /// Where to make the socket [default: /run/resnetd/, $XDG_RUNTIME_DIR or /tmp/resnetd-UID/]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Threads for an inference [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// End after so many classified frames, with a summary
+    #[arg(long, value_name = "N")]
+    frames: Option<NonZeroU64>,
+}
+
+/// What flags and file together ask for.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    /// Name and source; no source means the first camera, else `demo:`.
+    cameras: Vec<(String, Option<String>)>,
+    /// None: the model beside the program.
+    models: Option<Models>,
+    socket: Option<PathBuf>,
+    threads: Option<NonZeroUsize>,
+    frames: Option<u64>,
+    time_constant: Duration,
+    stale_after: Duration,
+}
+
+pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let config = arguments
+        .config
+        .as_deref()
+        .map(Config::load)
+        .transpose()?
+        .unwrap_or_default();
+    let options = merge(arguments, config);
+    let stop = stop_on_signals()?;
+    let model = classifier(&options)?;
+    let cameras = options
+        .cameras
+        .iter()
+        .map(open_camera)
+        .collect::<Result<Vec<_>, _>>()?;
+    let console = console(&options)?;
+    let outcome = daemon::run(
+        daemon::Options {
+            cameras,
+            model,
+            socket: options.socket,
+            places: Places::from_environment(),
+            smoothing: smooth::Settings {
+                time_constant: options.time_constant,
+                ..smooth::Settings::default()
+            },
+            stale_after: options.stale_after,
+            frames: options.frames,
+            observer: console.as_ref().map(Console::observer),
+        },
+        &stop,
+    );
+    if let Some(console) = console {
+        console.finish();
+    }
+    let totals = outcome?;
+    log::info!(
+        "ended after {} frames ({} could not be classified)",
+        totals.classified,
+        totals.bad
+    );
+    Ok(())
+}
+
+/// Loads the model and makes what classifies with it.
+fn classifier(_options: &Options) -> Result<Model, Failure> {
+    Err(Failure::Bundle("this build has no inference engine".into()))
+}
+
+/// Opens what a URI names; without one the first camera, else `demo:`.
+fn open_source(_uri: Option<&str>) -> Result<Box<dyn Source>, Failure> {
+    Err(Failure::Source("this build has no sources".into()))
+}
+
+fn open_camera((name, uri): &(String, Option<String>)) -> Result<Camera, Failure> {
+    let source = open_source(uri.as_deref())?;
+    log::info!("{name}: {}", source.describe());
+    let uri = uri.clone();
+    let reopen =
+        Box::new(move || open_source(uri.as_deref()).map_err(|failure| failure.to_string()));
+    Ok(Camera {
+        name: name.clone(),
+        source,
+        reopen,
+    })
+}
+
+fn merge(flags: Arguments, file: Config) -> Options {
+    let mut cameras: Vec<(String, Option<String>)> = Vec::new();
+    if flags.source.is_none() {
+        let named = file.camera.into_iter();
+        cameras.extend(named.map(|camera| (camera.name.as_str().to_owned(), Some(camera.source))));
+    }
+    if cameras.is_empty() {
+        cameras.push((ONLY_CAMERA.into(), flags.source.or(file.source)));
+    }
+    let flagged = Some(flags.models)
+        .filter(|models| !models.is_empty())
+        .map(Models::List);
+    let single = file.model.map(|model| Models::List(vec![model]));
+    Options {
+        cameras,
+        models: flagged.or(single).or(file.models),
+        socket: flags.socket.or(file.socket),
+        threads: flags.threads.or(file.threads),
+        frames: flags.frames.map(NonZeroU64::get),
+        time_constant: file
+            .smoothing_ms
+            .map_or(smooth::Settings::default().time_constant, |ms| {
+                Duration::from_millis(ms.into())
+            }),
+        stale_after: file.stale_s.map_or(STALE_AFTER, |seconds| {
+            Duration::from_secs(seconds.get() as u64)
+        }),
+    }
+}
+
+/// True once SIGINT or SIGTERM has come; the second one ends the process at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| Failure::Internal(format!("cannot listen for signals: {error}")))?;
+    }
+    Ok(stop)
+}
+
+/// For a person at a terminal, and for a run that ends by itself; a service's labels go over the socket.
+fn console(options: &Options) -> Result<Option<Console>, Failure> {
+    let screen = Screen::of_stdout();
+    if !screen.terminal && options.frames.is_none() {
+        return Ok(None);
+    }
+    let failed = |error| Failure::Internal(format!("cannot start the console: {error}"));
+    Console::start(screen).map(Some).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn file(text: &str) -> Config {
+        Config::parse(Path::new("test"), text).unwrap()
+    }
+
+    #[test]
+    fn without_anything_there_is_one_camera() {
+        let options = merge(Arguments::default(), Config::default());
+        assert_eq!(options.cameras, [("camera".to_owned(), None)]);
+        assert_eq!(options.models, None);
+        assert_eq!(options.time_constant, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Arguments {
+            source: Some("demo:".into()),
+            models: vec!["flag".into()],
+            socket: Some("/flag".into()),
+            threads: NonZeroUsize::new(4),
+            ..Arguments::default()
+        };
+        let text = "model = \"file\"\nsocket = \"/file\"\nthreads = 1\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
+        let options = merge(flags, file(text));
+        assert_eq!(
+            options.cameras,
+            [("camera".to_owned(), Some("demo:".to_owned()))]
+        );
+        assert_eq!(options.models, Some(Models::List(vec!["flag".into()])));
+        assert_eq!(options.socket, Some("/flag".into()));
+        assert_eq!(options.threads, NonZeroUsize::new(4));
+    }
+
+    #[test]
+    fn the_file_counts_where_no_flag_is_given() {
+        let text = "models = \"folder\"\nsmoothing_ms = 0\nstale_s = 9\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
+        let options = merge(Arguments::default(), file(text));
+        assert_eq!(options.cameras, [("a".to_owned(), Some("x".to_owned()))]);
+        assert_eq!(options.models, Some(Models::Folder("folder".into())));
+        assert_eq!(
+            (options.time_constant, options.stale_after),
+            (Duration::ZERO, Duration::from_secs(9))
+        );
+    }
+}

@@ -1,0 +1,168 @@
+//! The configuration file (TOML). Its keys have the names of the flags of `resnetd run`, and flags win over it.
+//!
+//! | key | without it | why |
+//! |---|---|---|
+//! | `source` | the first camera, else `demo:` | a machine with one camera needs no configuration |
+//! | `[[camera]]` with `name` and `source` | one camera named `camera` | for several, in place of `source` |
+//! | `model` or `models` | the model beside the program | `models` is a list in order of preference, or a folder |
+//! | `socket` | systemd's, `/run/resnetd/`, `$XDG_RUNTIME_DIR`, `/tmp/resnetd-UID/`, the first that works | clients look in the same places |
+//! | `threads` | as many as the processor has cores | latency; fewer leave room for other programs |
+//! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
+//! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
+//!
+//! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
+
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Larger files are a mistake (a bundle given as `--config`).
+const LARGEST: u64 = 1024 * 1024;
+
+/// The file as it is written. A missing key is None.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub source: Option<String>,
+    #[serde(default)]
+    pub camera: Vec<Camera>,
+    pub model: Option<PathBuf>,
+    pub models: Option<Models>,
+    pub socket: Option<PathBuf>,
+    pub threads: Option<NonZeroUsize>,
+    pub smoothing_ms: Option<u32>,
+    pub stale_s: Option<NonZeroUsize>,
+}
+
+/// One of several cameras.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Camera {
+    pub name: CameraName,
+    pub source: String,
+}
+
+/// What a camera is called in messages: 1 to 64 characters, none of them a control character.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct CameraName(String);
+
+/// Bundles to choose from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a list of bundles in order of preference, or a folder"
+)]
+pub enum Models {
+    /// In order of preference.
+    List(Vec<PathBuf>),
+    /// The most accurate first.
+    Folder(PathBuf),
+}
+
+/// What is wrong with the file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {}: {reason}", .path.display())]
+    Unreadable { path: PathBuf, reason: io::Error },
+    #[error("{}:{line}: {message}", .path.display())]
+    Invalid {
+        path: PathBuf,
+        line: usize,
+        message: String,
+    },
+    #[error("{}: `{first}` and `{second}` exclude each other; remove one", .path.display())]
+    Both {
+        path: PathBuf,
+        first: &'static str,
+        second: &'static str,
+    },
+    #[error("{}: two cameras are named `{name}`; give each its own name", .path.display())]
+    SameName { path: PathBuf, name: String },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |reason| ConfigError::Unreadable {
+            path: path.into(),
+            reason,
+        };
+        if fs::metadata(path).map_err(unreadable)?.len() > LARGEST {
+            return Err(unreadable(io::Error::other(
+                "too large for a configuration",
+            )));
+        }
+        Self::parse(path, &fs::read_to_string(path).map_err(unreadable)?)
+    }
+
+    /// Reads and checks the text of a file that is called `path` in errors.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = 1 + text
+                .bytes()
+                .take(start)
+                .filter(|&byte| byte == b'\n')
+                .count();
+            let message = error.message().lines().collect::<Vec<_>>().join("; ");
+            ConfigError::Invalid {
+                path: path.into(),
+                line,
+                message,
+            }
+        })?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let both = |first, second| {
+            Err(ConfigError::Both {
+                path: path.into(),
+                first,
+                second,
+            })
+        };
+        if self.source.is_some() && !self.camera.is_empty() {
+            return both("source", "[[camera]]");
+        }
+        if self.model.is_some() && self.models.is_some() {
+            return both("model", "models");
+        }
+        for (index, camera) in self.camera.iter().enumerate() {
+            if self.camera[..index]
+                .iter()
+                .any(|earlier| earlier.name == camera.name)
+            {
+                return Err(ConfigError::SameName {
+                    path: path.into(),
+                    name: camera.name.0.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CameraName {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for CameraName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        if (1..=64).contains(&name.chars().count()) && !name.contains(char::is_control) {
+            Ok(Self(name))
+        } else {
+            Err("a camera's name has 1 to 64 characters and no control characters")
+        }
+    }
+}

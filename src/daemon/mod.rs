@@ -1,0 +1,250 @@
+//! The one place that knows the order source, frame, preprocess, infer, smooth, publish; and how the whole
+//! starts and stops.
+//!
+//! One capture thread per camera ([`capture`]), one inference thread ([`inference`]), one thread that
+//! publishes, and the calling thread, which only watches over them: so that a stop is quick and removes the
+//! socket even if a device or an inference hangs.
+
+mod capture;
+mod inference;
+mod service;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::frame::Frame;
+use crate::label::{Labels, Prediction};
+use crate::publish::listener::Listener;
+use crate::publish::path::Places;
+use crate::publish::wire::{self, Message, ModelInfo, State, Status};
+use crate::publish::{Hub, Publisher, SocketError};
+use crate::slot::Slots;
+use crate::smooth;
+use crate::source::Source;
+
+/// How soon a stop is noticed.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// How long threads may take to end before the process ends without them.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Turns a frame into scores: preprocessing and inference.
+pub trait Classifier: Send {
+    /// Puts the scores of `frame` into `out`, whose buffers are used again.
+    fn classify(
+        &mut self,
+        frame: &Frame,
+        out: &mut Prediction,
+    ) -> Result<Classified, ClassifyError>;
+}
+
+/// What besides the scores is known of a classified frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Classified {
+    /// Size of the picture itself in pixels, which for a JPEG the frame does not know.
+    pub image_width: u32,
+    pub image_height: u32,
+    pub preprocess_ms: f32,
+    pub inference_ms: f32,
+}
+
+/// This frame cannot be classified (a torn JPEG); the next one may well be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ClassifyError {
+    pub message: String,
+}
+
+/// What classifies, and what its answers mean.
+pub struct Model {
+    pub classifier: Box<dyn Classifier>,
+    pub info: ModelInfo,
+    pub labels: Labels,
+    /// Why this one and no other, for a person.
+    pub detail: String,
+}
+
+/// Opens a camera's source again after it has panicked; the error says why that failed.
+pub type Reopen = Box<dyn FnMut() -> Result<Box<dyn Source>, String> + Send>;
+
+/// A camera whose source is open.
+pub struct Camera {
+    pub name: String,
+    pub source: Box<dyn Source>,
+    pub reopen: Reopen,
+}
+
+/// Gets every classification, change and status as it is published, in the inference thread: it must not block.
+pub type Observer = Box<dyn FnMut(&Message<'_>) + Send>;
+
+/// All that a daemon is made of.
+pub struct Options {
+    pub cameras: Vec<Camera>,
+    pub model: Model,
+    /// Where the socket shall be; None leaves it to systemd and [`Places`].
+    pub socket: Option<PathBuf>,
+    pub places: Places,
+    pub smoothing: smooth::Settings,
+    /// A camera that delivers nothing for this long is told to be stale.
+    pub stale_after: Duration,
+    /// End after so many classified frames.
+    pub frames: Option<u64>,
+    pub observer: Option<Observer>,
+}
+
+/// What was done until the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub classified: u64,
+    /// Frames that could not be classified.
+    pub bad: u64,
+}
+
+/// Why the daemon could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    #[error("the inference failed beyond repair ({0}); please report this with the lines above")]
+    Panicked(String),
+}
+
+/// Runs until `stop` is set, the last source has ended or `frames` are classified.
+pub fn run(options: Options, stop: &AtomicBool) -> Result<Totals, DaemonError> {
+    let names: Vec<String> = options
+        .cameras
+        .iter()
+        .map(|camera| camera.name.clone())
+        .collect();
+    let listener = Listener::open(options.socket.as_deref(), &options.places)?;
+    let socket = listener
+        .path()
+        .map_or("the socket of systemd".into(), |path| {
+            path.display().to_string()
+        });
+    let hub = Arc::new(Hub::new(&names, &start_of(&options.model)).map_err(SocketError::Serve)?);
+    let publisher = Publisher::start(Arc::clone(&hub), listener)?;
+    log::info!("model {}, labels on {socket}", options.model.info.name);
+
+    let threads = Threads::start(options, &hub)?;
+    service::ready();
+    let outcome = threads.watch(stop);
+    service::stopping();
+    for name in &names {
+        hub.publish(&status(name, State::Stopping, None));
+    }
+    drop(publisher);
+    outcome
+}
+
+fn start_of(model: &Model) -> wire::Model {
+    wire::Model {
+        timestamp: wire::unix_seconds(SystemTime::now()),
+        model: model.info.clone(),
+        reason: wire::Reason::Start,
+        detail: model.detail.clone(),
+        others: Vec::new(),
+    }
+}
+
+fn status<'a>(camera: &'a str, state: State, detail: Option<&'a str>) -> Message<'a> {
+    Message::Status(Status {
+        camera: camera.into(),
+        timestamp: wire::unix_seconds(SystemTime::now()),
+        state,
+        detail: detail.map(Into::into),
+    })
+}
+
+/// The threads that work.
+struct Threads {
+    slots: Arc<Slots>,
+    capture: Vec<JoinHandle<()>>,
+    outcome: Receiver<Result<Totals, DaemonError>>,
+}
+
+impl Threads {
+    fn start(options: Options, hub: &Arc<Hub>) -> Result<Self, DaemonError> {
+        let slots = Arc::new(Slots::new(options.cameras.len()));
+        let (ended, outcome) = mpsc::sync_channel(1);
+        let (inference, cameras) =
+            inference::Inference::new(options, Arc::clone(hub), Arc::clone(&slots));
+        let infer = move || {
+            let done = catch_unwind(AssertUnwindSafe(|| inference.run()));
+            // Nobody to tell: the watching thread has given up on us.
+            let _ =
+                ended.send(done.map_err(|panic| DaemonError::Panicked(panic_text(panic.as_ref()))));
+        };
+        let mut threads = Self {
+            slots,
+            capture: Vec::new(),
+            outcome,
+        };
+        spawn("infer", infer)?;
+        for (index, camera) in cameras.into_iter().enumerate() {
+            let slots = Arc::clone(&threads.slots);
+            let started = spawn("capture", move || capture::run(index, camera, &slots));
+            match started {
+                Ok(thread) => threads.capture.push(thread),
+                Err(error) => {
+                    threads.slots.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(threads)
+    }
+
+    /// Waits for the end, and then for the threads, but not for ever.
+    fn watch(self, stop: &AtomicBool) -> Result<Totals, DaemonError> {
+        let mut outcome = None;
+        while outcome.is_none() && !stop.load(Ordering::Acquire) {
+            outcome = self.wait(HEARTBEAT);
+        }
+        self.slots.stop();
+        let end = Instant::now() + PATIENCE;
+        let outcome = outcome.or_else(|| self.wait(PATIENCE)).unwrap_or_else(|| {
+            log::warn!("an inference is still running; not waiting for it");
+            Ok(Totals::default())
+        });
+        while self.capture.iter().any(|thread| !thread.is_finished()) {
+            if Instant::now() >= end {
+                log::warn!("a camera does not answer; not waiting for it");
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        outcome
+    }
+
+    fn wait(&self, time: Duration) -> Option<Result<Totals, DaemonError>> {
+        match self.outcome.recv_timeout(time) {
+            Ok(outcome) => Some(outcome),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                Some(Err(DaemonError::Panicked("no result".into())))
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, DaemonError> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .map_err(DaemonError::Thread)
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no reason given".into())
+}

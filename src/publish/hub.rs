@@ -1,0 +1,219 @@
+//! What the rest of the program publishes to: serializes once, keeps the state that a new subscriber must
+//! know, and wakes the thread that does the I/O. Never waits for anybody.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::event::EventfdFlags;
+
+use super::ring::{Line, Read, Ring};
+use super::wire::{Hello, Message, Model, PROTOCOL};
+
+/// Lines that a subscriber may be behind: at one camera's 30 frames per second 8 seconds, some 200 KB in all.
+const CAPACITY: usize = 256;
+
+/// Shared by who publishes and the thread that sends.
+#[derive(Debug)]
+pub struct Hub {
+    state: Mutex<State>,
+    wake: OwnedFd,
+    closing: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    ring: Ring,
+    hello: Line,
+    model: Line,
+    cameras: Vec<Camera>,
+}
+
+/// The last that was said of a camera.
+#[derive(Debug)]
+struct Camera {
+    name: String,
+    status: Option<Line>,
+    classification: Option<Line>,
+}
+
+impl Hub {
+    /// A hub whose subscribers are told of these cameras and this model.
+    pub fn new(cameras: &[String], model: &Model) -> io::Result<Self> {
+        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let known = |name: &String| Camera {
+            name: name.clone(),
+            status: None,
+            classification: None,
+        };
+        let cameras: Vec<Camera> = cameras.iter().map(known).collect();
+        let state = State {
+            ring: Ring::new(CAPACITY),
+            hello: hello(&cameras, model),
+            model: line(&Message::Model(model.clone())),
+            cameras,
+        };
+        Ok(Self {
+            state: Mutex::new(state),
+            wake,
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    /// Sends a message to every subscriber, and keeps it for those to come if it is the state of something.
+    pub fn publish(&self, message: &Message<'_>) {
+        let mut state = self.lock();
+        let line = state.ring.push(|buffer| message.write(buffer));
+        state.remember(message, line);
+        drop(state);
+        self.wake();
+    }
+
+    /// What a new subscriber gets first, and the number of the live line that comes then.
+    pub(super) fn welcome(&self) -> (VecDeque<Line>, u64) {
+        let state = self.lock();
+        let mut lines = VecDeque::from([Arc::clone(&state.hello), Arc::clone(&state.model)]);
+        for camera in &state.cameras {
+            lines.extend(camera.status.iter().chain(&camera.classification).cloned());
+        }
+        (lines, state.ring.end())
+    }
+
+    pub(super) fn read(&self, cursor: &mut u64) -> Read {
+        self.lock().ring.read(cursor)
+    }
+
+    /// Readable when there is something to do.
+    pub(super) fn wakes(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Empties what [`Hub::wakes`] became readable for.
+    pub(super) fn awake(&self) {
+        // Nothing to read (EAGAIN) is as good.
+        let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
+    }
+
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn wake(&self) {
+        // Fails only when the counter is full, and then the thread is being woken already.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn remember(&mut self, message: &Message<'_>, line: Line) {
+        match message {
+            Message::Status(status) => {
+                if let Some(camera) = self.camera(&status.camera) {
+                    camera.status = Some(line);
+                }
+            }
+            Message::Classification(classification) => {
+                if let Some(camera) = self.camera(&classification.camera) {
+                    camera.classification = Some(line);
+                }
+            }
+            Message::Model(model) => {
+                self.hello = hello(&self.cameras, model);
+                self.model = line;
+            }
+            Message::Hello(_) | Message::Change(_) | Message::Lagged(_) => {}
+        }
+    }
+
+    fn camera(&mut self, name: &str) -> Option<&mut Camera> {
+        self.cameras.iter_mut().find(|camera| camera.name == name)
+    }
+}
+
+fn hello(cameras: &[Camera], model: &Model) -> Line {
+    line(&Message::Hello(Hello {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").into(),
+        cameras: cameras.iter().map(|camera| camera.name.clone()).collect(),
+        model: model.model.clone(),
+    }))
+}
+
+fn line(message: &Message<'_>) -> Line {
+    let mut line = Vec::new();
+    message.write(&mut line);
+    Arc::new(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::{ModelInfo, Reason, State as CameraState, Status};
+    use super::*;
+
+    fn model(name: &str) -> Model {
+        let model = ModelInfo {
+            name: name.into(),
+            arch: "resnet50".into(),
+            precision: "int8".into(),
+            labels: 2,
+        };
+        Model {
+            timestamp: 1.0,
+            model,
+            reason: Reason::Start,
+            detail: String::new(),
+            others: Vec::new(),
+        }
+    }
+
+    fn status(hub: &Hub, camera: &str, state: CameraState) {
+        hub.publish(&Message::Status(Status {
+            camera: camera.into(),
+            timestamp: 2.0,
+            state,
+            detail: None,
+        }));
+    }
+
+    /// The welcome as `type` or, of a status, `camera:state`.
+    fn welcome(hub: &Hub) -> Vec<String> {
+        let parse = |line: &Line| match serde_json::from_slice(line).unwrap() {
+            Message::Hello(hello) => format!("hello {}", hello.model.name),
+            Message::Model(model) => format!("model {}", model.model.name),
+            Message::Status(status) => format!("{}:{}", status.camera, status.state.as_str()),
+            other => format!("{other:?}"),
+        };
+        hub.welcome().0.iter().map(parse).collect()
+    }
+
+    #[test]
+    fn a_new_subscriber_learns_the_state_of_things() {
+        let hub = Hub::new(&["a".into(), "b".into()], &model("first")).unwrap();
+        status(&hub, "b", CameraState::Starting);
+        status(&hub, "a", CameraState::Starting);
+        status(&hub, "a", CameraState::Streaming);
+        assert_eq!(
+            welcome(&hub),
+            ["hello first", "model first", "a:streaming", "b:starting"]
+        );
+        assert_eq!(hub.welcome().1, 3);
+    }
+
+    #[test]
+    fn a_switch_of_the_model_changes_hello() {
+        let hub = Hub::new(&[], &model("first")).unwrap();
+        hub.publish(&Message::Model(model("second")));
+        assert_eq!(welcome(&hub), ["hello second", "model second"]);
+    }
+}

@@ -1,0 +1,46 @@
+//! How labels leave the process: a Unix stream socket that any number of programs may read.
+//!
+//! [`wire`] is the protocol, [`path`] where the socket is, [`listener`] how it comes and goes, [`hub`] what the
+//! rest of the program talks to, [`socket`] the one thread that does the I/O. Publishing never waits
+//! for a subscriber: messages go into a ring of bounded size, and who reads too slowly is told what it missed.
+
+mod hub;
+pub mod listener;
+pub mod path;
+mod ring;
+mod socket;
+mod subscriber;
+pub mod wire;
+
+pub use hub::Hub;
+pub use socket::Publisher;
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    #[error("another resnetd already listens on {}; stop it or choose another place with --socket", .0.display())]
+    InUse(PathBuf),
+    #[error("{} exists and is no socket; remove it or choose another place with --socket", .0.display())]
+    NotASocket(PathBuf),
+    #[error("the socket's path {} is longer than the {limit} bytes that Unix sockets allow; choose a shorter one with --socket", .path.display())]
+    TooLong { path: PathBuf, limit: usize },
+    #[error("cannot make the socket {}: {reason}; make its directory writable for this user or choose another place with --socket", .path.display())]
+    Bind { path: PathBuf, reason: io::Error },
+    #[error("{} must be a directory that belongs to this user and that nobody else may enter; remove it or choose another place with --socket", .0.display())]
+    UnsafeDirectory(PathBuf),
+    #[error(
+        "the socket handed over by systemd cannot be used: {0}; the socket unit needs ListenStream= with a path, and Accept=no"
+    )]
+    Activation(String),
+    #[error("cannot serve the socket: {0}")]
+    Serve(io::Error),
+    #[error(
+        "no resnetd listens on {looked_at}; start it with `resnetd run`, or name its socket with --socket"
+    )]
+    NobodyListens { looked_at: String },
+    #[error("no permission to read {}; add the user to the group `resnetd`", .0.display())]
+    Forbidden(PathBuf),
+}

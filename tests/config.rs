@@ -1,0 +1,102 @@
+//! The configuration file at its edges: what is accepted, and how what is not is told.
+
+// The helpers here are parts of tests.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use resnetd::config::{Config, ConfigError, Models};
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/resnetd.toml"), text)
+}
+
+fn error(text: &str) -> String {
+    let message = parse(text).unwrap_err().to_string();
+    assert!(message.starts_with("/etc/resnetd.toml:"), "{message}");
+    assert!(!message.contains('\n'), "one line: {message}");
+    message
+}
+
+#[test]
+fn an_empty_file_is_the_default() {
+    assert_eq!(parse("# nothing\n").unwrap(), Config::default());
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(
+        "models = [\"a\", \"b\"]\nsocket = \"/run/x\"\nthreads = 2\nsmoothing_ms = 0\nstale_s = 9\n\
+         [[camera]]\nname = \"front\"\nsource = \"demo:\"\n[[camera]]\nname = \"back\"\nsource = \"v4l2:/dev/video1\"\n",
+    )
+    .unwrap();
+    assert_eq!(
+        config.models,
+        Some(Models::List(vec!["a".into(), "b".into()]))
+    );
+    assert_eq!(config.socket, Some(PathBuf::from("/run/x")));
+    assert_eq!(config.threads.map(usize::from), Some(2));
+    assert_eq!(config.smoothing_ms, Some(0));
+    assert_eq!(config.stale_s.map(usize::from), Some(9));
+    let names: Vec<&str> = config
+        .camera
+        .iter()
+        .map(|camera| camera.name.as_str())
+        .collect();
+    assert_eq!(names, ["front", "back"]);
+
+    let config = parse("source = \"demo:\"\nmodel = \"m.nnef.tar\"\n").unwrap();
+    assert_eq!(config.source.as_deref(), Some("demo:"));
+    assert_eq!(config.model, Some(PathBuf::from("m.nnef.tar")));
+    assert_eq!(
+        parse("models = \"folder\"").unwrap().models,
+        Some(Models::Folder("folder".into()))
+    );
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_known_ones() {
+    let message = error("threads = 1\n\nsorce = \"demo:\"\n");
+    assert!(message.starts_with("/etc/resnetd.toml:3: "), "{message}");
+    assert!(
+        message.contains("`sorce`") && message.contains("`source`"),
+        "{message}"
+    );
+
+    let message = error("[[camera]]\nname = \"a\"\nsource = \"demo:\"\nfps = 3\n");
+    assert!(message.starts_with("/etc/resnetd.toml:4: "), "{message}");
+    assert!(
+        message.contains("`fps`") && message.contains("`name`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_line() {
+    assert!(error("\nthreads = 0\n").contains(":2: "));
+    assert!(error("threads = \"two\"").contains(":1: "));
+    assert!(error("smoothing_ms = -1").contains(":1: "));
+    assert!(error("models = 3").contains("list of bundles"));
+    assert!(error("[[camera]]\nname = \"\"\nsource = \"demo:\"").contains(":2: "));
+    assert!(error("source = ").contains(":1: "));
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_refused() {
+    let message = error("source = \"demo:\"\n[[camera]]\nname = \"a\"\nsource = \"demo:\"\n");
+    assert!(
+        message.contains("`source`") && message.contains("[[camera]]"),
+        "{message}"
+    );
+    assert!(error("model = \"a\"\nmodels = [\"b\"]").contains("`models`"));
+    let camera = "[[camera]]\nname = \"a\"\nsource = \"demo:\"\n";
+    assert!(error(&camera.repeat(2)).contains("named `a`"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let message = Config::load(Path::new("/nonexistent/r.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("/nonexistent/r.toml"), "{message}");
+}
