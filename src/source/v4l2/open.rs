@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use v4l::v4l_sys as sys;
 
-use super::device::{self, Device, Identity, Kernel, Sizes, System};
+use super::device::{Device, Identity, Sizes, System};
 use super::format::{self, Layout};
+use super::kernel::{self, Kernel};
 use super::retry;
 use crate::source::SourceError;
 use crate::source::uri::V4l2Spec;
@@ -199,7 +200,7 @@ fn classify(path: &Path, step: &'static str, error: io::Error) -> SourceError {
             SourceError::NoDevice(path)
         }
         Some(Errno::ACCESS | Errno::PERM) => {
-            let group = device::group_of(&path);
+            let group = kernel::group_of(&path);
             SourceError::Permission { path, group }
         }
         Some(Errno::BUSY) => SourceError::Busy(path),
@@ -237,7 +238,7 @@ pub struct Listed {
 /// All video nodes of the machine.
 #[must_use]
 pub fn list() -> Vec<Listed> {
-    device::nodes()
+    kernel::nodes()
         .into_iter()
         .map(|path| look_at(&mut Kernel, path))
         .collect()
@@ -247,7 +248,7 @@ pub fn list() -> Vec<Listed> {
 /// passed over with a warning.
 #[must_use]
 pub fn first_camera() -> Option<PathBuf> {
-    first_of(&mut Kernel, device::nodes())
+    first_of(&mut Kernel, kernel::nodes())
 }
 
 pub(super) fn first_of(system: &mut impl System, nodes: Vec<PathBuf>) -> Option<PathBuf> {
