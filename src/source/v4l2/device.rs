@@ -72,8 +72,8 @@ pub trait Device: Send {
     fn max_fps(&mut self, fourcc: [u8; 4], width: u32, height: u32) -> Option<f64>;
     /// Asks for a format; the driver takes the nearest it has and says which.
     fn set_format(&mut self, wanted: PixFormat) -> io::Result<PixFormat>;
-    /// Asks for a rate if one is given; the rate then in force, if the driver tells.
-    fn set_fps(&mut self, fps: Option<f64>) -> io::Result<Option<f64>>;
+    /// Asks for a rate, 0.01 to 1000 frames per second; the rate then in force, if the driver tells.
+    fn set_fps(&mut self, fps: f64) -> io::Result<Option<f64>>;
     /// Makes and maps up to `count` buffers; how many there are.
     fn make_buffers(&mut self, count: u32) -> io::Result<u32>;
     /// Gives a buffer to the driver to fill.

@@ -259,23 +259,19 @@ impl Device for Camera {
         })
     }
 
-    fn set_fps(&mut self, fps: Option<f64>) -> io::Result<Option<f64>> {
+    fn set_fps(&mut self, fps: f64) -> io::Result<Option<f64>> {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // 0.01 to 1000, as promised
+        let denominator = (fps * 1000.0).round() as u32;
         let mut argument = sys::v4l2_streamparm {
             type_: CAPTURE,
             ..Argument::zeroed()
         };
-        if let Some(fps) = fps {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            // 0.01 to 1000, as parsed
-            let denominator = (fps * 1000.0).round() as u32;
-            argument.parm.capture.timeperframe = sys::v4l2_fract {
-                numerator: 1000,
-                denominator,
-            };
-            self.ioctl(vidioc::VIDIOC_S_PARM, &mut argument)?;
-        } else {
-            self.ioctl(vidioc::VIDIOC_G_PARM, &mut argument)?;
-        }
+        argument.parm.capture.timeperframe = sys::v4l2_fract {
+            numerator: 1000,
+            denominator,
+        };
+        self.ioctl(vidioc::VIDIOC_S_PARM, &mut argument)?;
         // SAFETY: the variants are integers; `capture` is the one of the type that was asked for.
         #[allow(unsafe_code)]
         let capture = unsafe { argument.parm.capture };

@@ -98,11 +98,7 @@ impl<S: System> Capture<S> {
         let stream =
             open::stream(&mut self.system, &self.spec).map_err(|error| error.to_string())?;
         self.description = stream.describe(&self.spec);
-        log::info!(
-            "{}: the camera is back: {}",
-            self.spec.device.display(),
-            self.description
-        );
+        log::info!("the camera is back: {}", self.description);
         self.state = State::Streaming {
             stream,
             last_frame: self.system.now(),

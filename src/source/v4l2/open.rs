@@ -16,6 +16,9 @@ use crate::source::uri::V4l2Spec;
 /// Buffers that the driver fills in turn: one being read, the others so that none is missed meanwhile.
 const BUFFERS: u32 = 4;
 
+/// The rate to ask for where none is wanted: what an earlier program left may be anything.
+const DEFAULT_FPS: f64 = 30.0;
+
 /// A camera that delivers frames.
 pub(super) struct Stream<D> {
     pub device: D,
@@ -157,8 +160,8 @@ fn negotiate(
             path.display()
         );
     }
-    // A camera that does not let its rate be set or read works all the same.
-    let fps = retry(|| device.set_fps(spec.fps)).unwrap_or_else(|error| {
+    // A camera that does not let its rate be set works all the same.
+    let fps = retry(|| device.set_fps(spec.fps.unwrap_or(DEFAULT_FPS))).unwrap_or_else(|error| {
         log::debug!("{}: frame rate: {error}", path.display());
         None
     });
@@ -174,18 +177,17 @@ fn unusable(offered: &[[u8; 4]], spec: &V4l2Spec) -> SourceError {
             found: format!("formats {names}"),
         };
     }
+    let usable = offered
+        .iter()
+        .copied()
+        .filter(|&fourcc| format::usable(fourcc).is_some());
+    let usable: Vec<_> = usable.collect();
     match spec.format {
-        Some(wanted)
-            if offered
-                .iter()
-                .any(|&fourcc| format::usable(fourcc).is_some()) =>
-        {
-            SourceError::FormatNotOffered {
-                path,
-                wanted: wanted.to_string(),
-                offered: names,
-            }
-        }
+        Some(wanted) if !usable.is_empty() => SourceError::FormatNotOffered {
+            path,
+            wanted,
+            usable: format::names(&usable),
+        },
         _ => SourceError::NoUsableFormat {
             path,
             offered: names,

@@ -183,9 +183,9 @@ impl Device for Fake {
         Ok(world.fixed)
     }
 
-    fn set_fps(&mut self, fps: Option<f64>) -> io::Result<Option<f64>> {
+    fn set_fps(&mut self, fps: f64) -> io::Result<Option<f64>> {
         self.world().fault("set_fps")?;
-        Ok(fps)
+        Ok(Some(fps))
     }
 
     fn make_buffers(&mut self, count: u32) -> io::Result<u32> {
@@ -692,11 +692,11 @@ fn the_cheapest_format_near_640x480_is_chosen_where_nothing_is_asked() {
     let sizes: &[_] = &[(320, 240), (640, 480), (1280, 720)];
     let webcam: &[Offer<'_>] = &[(b"MJPG", sizes, 30.0), (b"YUYV", sizes, 30.0)];
     let any = V4l2Spec::default();
-    assert_eq!(chosen(webcam, &any).unwrap(), "YUYV 640x480");
+    assert_eq!(chosen(webcam, &any).unwrap(), "YUYV 640x480 at 30 fps");
     let only_large: &[Offer<'_>] = &[(b"YUYV", &[(1920, 1080)], 5.0), (b"MJPG", sizes, 30.0)];
-    assert_eq!(chosen(only_large, &any).unwrap(), "MJPG 640x480");
+    assert_eq!(chosen(only_large, &any).unwrap(), "MJPG 640x480 at 30 fps");
     let grey: &[Offer<'_>] = &[(b"GREY", sizes, 30.0), (b"H264", sizes, 30.0)];
-    assert_eq!(chosen(grey, &any).unwrap(), "GREY 640x480");
+    assert_eq!(chosen(grey, &any).unwrap(), "GREY 640x480 at 30 fps");
 }
 
 #[test]
@@ -723,13 +723,13 @@ fn what_is_asked_for_is_chosen_or_its_lack_is_told() {
     let mjpg = Some(PixelFormat::Mjpg);
     assert_eq!(
         chosen(webcam, &spec(None, None, mjpg)).unwrap(),
-        "MJPG 640x480"
+        "MJPG 640x480 at 30 fps"
     );
     let error = chosen(webcam, &spec(None, None, Some(PixelFormat::Nv12)))
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("does not offer the format NV12 (it has YUYV MJPG)"),
+        error.contains("does not offer the format NV12 (usable here: YUYV MJPG)"),
         "{error}"
     );
 }
