@@ -1,8 +1,10 @@
 //! The preprocessing equals Pillow's and torchvision's, bit for bit. `golden/make_resize.py` made the
 //! expected values; the picture's formula stands there and here.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use resnetd::frame::{Frame, PixelFormat};
-use resnetd::preprocess::{ImageSize, Preprocessor};
+use resnetd::preprocess::{ImageSize, PreprocessError, Preprocessor};
 use resnetd::spec::{ChannelOrder, Interpolation, Preprocessing};
 
 #[derive(serde::Deserialize)]
@@ -109,4 +111,93 @@ fn a_bgr_bundle_gets_its_channels_the_other_way_round() {
     let mut swapped = run(ChannelOrder::Bgr);
     swapped.chunks_exact_mut(3).for_each(<[u8]>::reverse);
     assert_eq!(swapped, run(ChannelOrder::Rgb));
+}
+
+#[derive(serde::Deserialize)]
+struct Jpeg {
+    name: String,
+    jpeg: String,
+    rgb: String,
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2)
+        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap())
+        .collect()
+}
+
+fn jpegs() -> Vec<Jpeg> {
+    serde_json::from_str(include_str!("golden/jpeg.json")).unwrap()
+}
+
+/// Decodes a 16x16 JPEG; what comes out is the picture itself.
+fn decode(data: Vec<u8>) -> Result<Vec<u8>, PreprocessError> {
+    let frame = Frame {
+        format: PixelFormat::Mjpg,
+        width: 640,
+        height: 480,
+        data,
+        ..Frame::empty()
+    };
+    let mut preprocessor = Preprocessor::new(&spec(16, 16, ChannelOrder::Rgb)).unwrap();
+    let mut out = vec![0; preprocessor.output_len()];
+    let size = preprocessor.run(&frame, &mut out)?;
+    assert_eq!(
+        size,
+        ImageSize {
+            width: 16,
+            height: 16
+        }
+    );
+    Ok(out)
+}
+
+#[test]
+fn jpegs_of_every_kind_are_decoded_as_torchvisions_loader_does_it() {
+    for Jpeg { name, jpeg, rgb } in jpegs() {
+        let (ours, theirs) = (decode(from_hex(&jpeg)).unwrap(), from_hex(&rgb));
+        let apart: u32 = ours
+            .iter()
+            .zip(&theirs)
+            .map(|(a, b)| u32::from(a.abs_diff(*b)))
+            .sum();
+        let mean = f64::from(apart) / 768.0;
+        assert!(mean <= 1.0, "{name}: {mean} apart on average");
+    }
+}
+
+#[test]
+fn a_jpeg_cut_off_anywhere_is_broken() {
+    for Jpeg { name, jpeg, .. } in jpegs() {
+        let whole = from_hex(&jpeg);
+        for length in 0..whole.len() {
+            let result = decode(whole[..length].to_vec());
+            assert!(
+                matches!(result, Err(PreprocessError::Jpeg(_))),
+                "{name}, {length} bytes: {result:?}"
+            );
+        }
+        let padded = [whole.as_slice(), &[0; 40]].concat();
+        assert!(decode(padded).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_damaged_jpeg_is_an_error_or_a_picture_and_never_a_panic() {
+    for Jpeg { jpeg, .. } in jpegs() {
+        let whole = from_hex(&jpeg);
+        for at in 0..whole.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= flip;
+                let frame = Frame {
+                    format: PixelFormat::Mjpg,
+                    data: damaged,
+                    ..Frame::empty()
+                };
+                let mut preprocessor = Preprocessor::new(&spec(8, 8, ChannelOrder::Rgb)).unwrap();
+                let _ = preprocessor.run(&frame, &mut [0; 8 * 8 * 3]);
+            }
+        }
+    }
 }

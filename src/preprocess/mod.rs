@@ -20,12 +20,22 @@ const MAX_SIDE: u32 = 8192;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PreprocessError {
-    #[error("the bundle asks for {what} {value}; 1 to {MAX_SIDE} is possible: the bundle is damaged or not for this program")]
+    #[error(
+        "the bundle asks for {what} {value}; 1 to {MAX_SIDE} is possible: the bundle is damaged or not for this program"
+    )]
     Spec { what: &'static str, value: u32 },
     #[error("the picture is {width}x{height}: there is nothing in it")]
     Empty { width: u32, height: u32 },
-    #[error("a {format} picture of {width}x{height} with {stride} bytes a row is not whole: {have} bytes are there")]
-    Truncated { format: PixelFormat, width: u32, height: u32, stride: usize, have: usize },
+    #[error(
+        "a {format} picture of {width}x{height} with {stride} bytes a row is not whole: {have} bytes are there"
+    )]
+    Truncated {
+        format: PixelFormat,
+        width: u32,
+        height: u32,
+        stride: usize,
+        have: usize,
+    },
     #[error("broken JPEG: {0}")]
     Jpeg(String),
     #[error("the network's input holds {have} bytes, the bundle's preprocessing makes {need}")]
@@ -84,7 +94,10 @@ impl Preprocessor {
     /// not to be used.
     pub fn run(&mut self, frame: &Frame, out: &mut [u8]) -> Result<ImageSize, PreprocessError> {
         if out.len() != self.output_len() {
-            return Err(PreprocessError::OutputSize { have: out.len(), need: self.output_len() });
+            return Err(PreprocessError::OutputSize {
+                have: out.len(),
+                need: self.output_len(),
+            });
         }
         let picture = match frame.format {
             PixelFormat::Mjpg => jpeg::decode(&frame.data, &mut self.decoded)?,

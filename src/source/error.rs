@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::uri::UriError;
+use crate::frame::PixelFormat;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -31,11 +32,14 @@ pub enum SourceError {
     MultiPlanar(PathBuf),
     #[error("{} offers no usable format (it has {offered}; usable are YUYV NV12 RGB3 BGR3 GREY MJPG)", .path.display())]
     NoUsableFormat { path: PathBuf, offered: String },
-    #[error("{} does not offer the format {wanted} (it has {offered}); name one of those or leave `format=` out", .path.display())]
+    #[error(
+        "{} does not offer the format {wanted} (usable here: {usable}); name one of those or leave `format=` out",
+        .path.display()
+    )]
     FormatNotOffered {
         path: PathBuf,
-        wanted: String,
-        offered: String,
+        wanted: PixelFormat,
+        usable: String,
     },
     #[error("{}: {step} failed: {source}; if this stays, unplug and replug the camera", .path.display())]
     Device {

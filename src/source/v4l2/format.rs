@@ -16,8 +16,8 @@ const BY_COST: [([u8; 4], PixelFormat); 7] = [
     (*b"GREY", PixelFormat::Grey),
 ];
 const DEFAULT_SIZE: (u32, u32) = (640, 480);
-/// Without a wanted rate, one below this counts as too slow.
-const DEFAULT_FPS: f64 = 10.0;
+/// Where no rate is wanted, one below this counts as too slow.
+const FAST_ENOUGH: f64 = 10.0;
 /// The longest side that is accepted, in pixels.
 const MAX_SIDE: u32 = 8192;
 
@@ -56,15 +56,19 @@ pub(super) fn is_raw(fourcc: [u8; 4]) -> bool {
 
 /// Four-character codes for a message: `YUYV MJPG`.
 pub(super) fn names(fourccs: &[[u8; 4]]) -> String {
-    let names: Vec<_> = fourccs
-        .iter()
-        .map(|code| String::from_utf8_lossy(code).trim().to_owned())
-        .collect();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(" ")
+    if fourccs.is_empty() {
+        return "none".to_owned();
     }
+    let names: Vec<_> = fourccs.iter().map(name).collect();
+    names.join(" ")
+}
+
+/// The highest bit of a code says that the samples are big-endian.
+fn name(&[a, b, c, d]: &[u8; 4]) -> String {
+    let name = String::from_utf8_lossy(&[a, b, c, d & 0x7f])
+        .trim()
+        .to_owned();
+    if d & 0x80 == 0 { name } else { name + "-BE" }
 }
 
 /// What to ask of the driver, or `None` if nothing that it offers (or was asked for) can be used.
@@ -74,7 +78,7 @@ pub(super) fn choose(
     spec: &V4l2Spec,
 ) -> Option<PixFormat> {
     let target = spec.size.unwrap_or(DEFAULT_SIZE);
-    let enough = spec.fps.unwrap_or(DEFAULT_FPS) * 0.99;
+    let enough = spec.fps.unwrap_or(FAST_ENOUGH) * 0.99;
     let mut best = None;
     for (cost, &(fourcc, format)) in BY_COST.iter().enumerate() {
         if !offered.contains(&fourcc) || spec.format.is_some_and(|wanted| wanted != format) {

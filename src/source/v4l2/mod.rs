@@ -2,10 +2,11 @@
 //!
 //! It hands over the newest whole frame and gives the older ones back to the driver. A camera that is
 //! gone, stuck or in other hands is [`Event::Lost`]; it is opened again by itself, with growing pauses,
-//! never beyond the caller's timeout. Decisions are here and in `format`; system calls in `device`.
+//! never beyond the caller's timeout. Decisions are here, in `open` and in `format`; system calls in `kernel`.
 
 mod device;
 mod format;
+mod kernel;
 mod mapping;
 mod open;
 #[cfg(test)]
@@ -20,7 +21,8 @@ pub use open::{Listed, first_camera, list};
 use super::uri::V4l2Spec;
 use super::{Event, Source, SourceError};
 use crate::frame::{Frame, PixelFormat};
-use device::{Device, Filled, Kernel, Ready, System};
+use device::{Device, Filled, Ready, System};
+use kernel::Kernel;
 use open::Stream;
 
 /// The first pause before a lost camera is opened again; it doubles with each failure, up to the longest.
@@ -96,11 +98,7 @@ impl<S: System> Capture<S> {
         let stream =
             open::stream(&mut self.system, &self.spec).map_err(|error| error.to_string())?;
         self.description = stream.describe(&self.spec);
-        log::info!(
-            "{}: the camera is back: {}",
-            self.spec.device.display(),
-            self.description
-        );
+        log::info!("the camera is back: {}", self.description);
         self.state = State::Streaming {
             stream,
             last_frame: self.system.now(),

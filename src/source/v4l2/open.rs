@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use v4l::v4l_sys as sys;
 
-use super::device::{self, Device, Identity, Kernel, Sizes, System};
+use super::device::{Device, Identity, Sizes, System};
 use super::format::{self, Layout};
+use super::kernel::{self, Kernel};
 use super::retry;
 use crate::source::SourceError;
 use crate::source::uri::V4l2Spec;
 
 /// Buffers that the driver fills in turn: one being read, the others so that none is missed meanwhile.
 const BUFFERS: u32 = 4;
+
+/// The rate to ask for where none is wanted: what an earlier program left may be anything.
+const DEFAULT_FPS: f64 = 30.0;
 
 /// A camera that delivers frames.
 pub(super) struct Stream<D> {
@@ -156,8 +160,8 @@ fn negotiate(
             path.display()
         );
     }
-    // A camera that does not let its rate be set or read works all the same.
-    let fps = retry(|| device.set_fps(spec.fps)).unwrap_or_else(|error| {
+    // A camera that does not let its rate be set works all the same.
+    let fps = retry(|| device.set_fps(spec.fps.unwrap_or(DEFAULT_FPS))).unwrap_or_else(|error| {
         log::debug!("{}: frame rate: {error}", path.display());
         None
     });
@@ -173,18 +177,17 @@ fn unusable(offered: &[[u8; 4]], spec: &V4l2Spec) -> SourceError {
             found: format!("formats {names}"),
         };
     }
+    let usable = offered
+        .iter()
+        .copied()
+        .filter(|&fourcc| format::usable(fourcc).is_some());
+    let usable: Vec<_> = usable.collect();
     match spec.format {
-        Some(wanted)
-            if offered
-                .iter()
-                .any(|&fourcc| format::usable(fourcc).is_some()) =>
-        {
-            SourceError::FormatNotOffered {
-                path,
-                wanted: wanted.to_string(),
-                offered: names,
-            }
-        }
+        Some(wanted) if !usable.is_empty() => SourceError::FormatNotOffered {
+            path,
+            wanted,
+            usable: format::names(&usable),
+        },
         _ => SourceError::NoUsableFormat {
             path,
             offered: names,
@@ -199,7 +202,7 @@ fn classify(path: &Path, step: &'static str, error: io::Error) -> SourceError {
             SourceError::NoDevice(path)
         }
         Some(Errno::ACCESS | Errno::PERM) => {
-            let group = device::group_of(&path);
+            let group = kernel::group_of(&path);
             SourceError::Permission { path, group }
         }
         Some(Errno::BUSY) => SourceError::Busy(path),
@@ -237,7 +240,7 @@ pub struct Listed {
 /// All video nodes of the machine.
 #[must_use]
 pub fn list() -> Vec<Listed> {
-    device::nodes()
+    kernel::nodes()
         .into_iter()
         .map(|path| look_at(&mut Kernel, path))
         .collect()
@@ -247,7 +250,7 @@ pub fn list() -> Vec<Listed> {
 /// passed over with a warning.
 #[must_use]
 pub fn first_camera() -> Option<PathBuf> {
-    first_of(&mut Kernel, device::nodes())
+    first_of(&mut Kernel, kernel::nodes())
 }
 
 pub(super) fn first_of(system: &mut impl System, nodes: Vec<PathBuf>) -> Option<PathBuf> {
