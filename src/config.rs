@@ -6,7 +6,6 @@
 //! | `[[camera]]` with `name` and `source` | one camera named `camera` | for several, in place of `source` |
 //! | `model` or `models` | the model beside the program | `models` is a list in order of preference, or a folder |
 //! | `socket` | systemd's, `/run/resnetd/`, `$XDG_RUNTIME_DIR`, `/tmp/resnetd-UID/`, the first that works | clients look in the same places |
-//! | `threads` | as many as the processor has cores | latency; fewer leave room for other programs |
 //! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
 //! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
 //!
@@ -32,7 +31,6 @@ pub struct Config {
     pub model: Option<PathBuf>,
     pub models: Option<Models>,
     pub socket: Option<PathBuf>,
-    pub threads: Option<NonZeroUsize>,
     pub smoothing_ms: Option<u32>,
     pub stale_s: Option<NonZeroUsize>,
 }

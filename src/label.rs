@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub type Labels = Arc<[String]>;
 
 /// The network's answer for one frame.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prediction {
     /// Probability of each class in `0..=1` (softmax: they sum to 1; sigmoid: each for itself).
     pub probabilities: Vec<f32>,
@@ -45,12 +45,4 @@ impl Prediction {
         all.truncate(k);
         all
     }
-}
-
-/// How long each stage of one frame took, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct StageTimes {
-    pub capture_ms: f32,
-    pub preprocess_ms: f32,
-    pub inference_ms: f32,
 }

@@ -26,7 +26,7 @@ fn an_empty_file_is_the_default() {
 #[test]
 fn every_key_is_read() {
     let config = parse(
-        "models = [\"a\", \"b\"]\nsocket = \"/run/x\"\nthreads = 2\nsmoothing_ms = 0\nstale_s = 9\n\
+        "models = [\"a\", \"b\"]\nsocket = \"/run/x\"\nsmoothing_ms = 0\nstale_s = 9\n\
          [[camera]]\nname = \"front\"\nsource = \"demo:\"\n[[camera]]\nname = \"back\"\nsource = \"v4l2:/dev/video1\"\n",
     )
     .unwrap();
@@ -35,7 +35,6 @@ fn every_key_is_read() {
         Some(Models::List(vec!["a".into(), "b".into()]))
     );
     assert_eq!(config.socket, Some(PathBuf::from("/run/x")));
-    assert_eq!(config.threads.map(usize::from), Some(2));
     assert_eq!(config.smoothing_ms, Some(0));
     assert_eq!(config.stale_s.map(usize::from), Some(9));
     let names: Vec<&str> = config
@@ -56,7 +55,7 @@ fn every_key_is_read() {
 
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_the_known_ones() {
-    let message = error("threads = 1\n\nsorce = \"demo:\"\n");
+    let message = error("stale_s = 1\n\nsorce = \"demo:\"\n");
     assert!(message.starts_with("/etc/resnetd.toml:3: "), "{message}");
     assert!(
         message.contains("`sorce`") && message.contains("`source`"),
@@ -73,8 +72,8 @@ fn an_unknown_key_is_named_with_its_line_and_the_known_ones() {
 
 #[test]
 fn a_wrong_value_is_told_with_its_line() {
-    assert!(error("\nthreads = 0\n").contains(":2: "));
-    assert!(error("threads = \"two\"").contains(":1: "));
+    assert!(error("\nstale_s = 0\n").contains(":2: "));
+    assert!(error("stale_s = \"two\"").contains(":1: "));
     assert!(error("smoothing_ms = -1").contains(":1: "));
     assert!(error("models = 3").contains("list of bundles"));
     assert!(error("[[camera]]\nname = \"\"\nsource = \"demo:\"").contains(":2: "));

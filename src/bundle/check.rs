@@ -194,6 +194,14 @@ fn tensor(name: &str, data: &[u8]) -> Result<(), Reason> {
     Ok(())
 }
 
+/// How many numbers a checked tensor holds.
+pub fn values(data: &[u8]) -> u64 {
+    let bits = data
+        .get(44..48)
+        .map_or(8, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    (data.len().saturating_sub(DAT_HEADER) as u64 * 8) / u64::from(bits.max(8))
+}
+
 /// Only calls of known operators, brackets that nest no deeper than needed.
 fn graph(text: &str, operators: &[&str]) -> Result<(), Reason> {
     let refuse = |what: String| Err(Reason::Refused(format!("{GRAPH}: {what}")));

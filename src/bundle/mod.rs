@@ -167,11 +167,13 @@ impl Bundle {
         &self.bytes
     }
 
-    /// The names and contents of the archive's entries.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.entries
-            .iter()
-            .map(|e| (&*e.name, &self.bytes[e.range.clone()]))
+    /// Numbers in the archive's tensors.
+    #[must_use]
+    pub fn stored_values(&self) -> u64 {
+        let tensors = self.entries.iter().filter(|e| e.name.ends_with(".dat"));
+        tensors
+            .map(|e| check::values(&self.bytes[e.range.clone()]))
+            .sum()
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
+use crate::bundle::BundleError;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
+use crate::infer::EngineError;
 use crate::publish::SocketError;
+use crate::source::SourceError;
 
 /// Shown below `--help`. Code 2 is given by the parser of the arguments itself.
 pub const TABLE: &str = "\
@@ -26,10 +29,12 @@ pub enum Failure {
     Internal(String),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     #[error("{0}")]
-    Bundle(String),
-    #[error("{0}")]
-    Source(String),
+    Model(String),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error("{0}")]
@@ -45,7 +50,9 @@ impl Failure {
         match self {
             Self::Internal(_) => 1,
             Self::Config(_) => 3,
-            Self::Bundle(_) => 4,
+            Self::Engine(EngineError::Isa(_)) => 3,
+            Self::Engine(EngineError::Run(_)) => 1,
+            Self::Engine(_) | Self::Model(_) => 4,
             Self::Source(_) => 5,
             Self::Socket(_) => 6,
             Self::Input(_) => 7,
@@ -60,6 +67,12 @@ impl From<DaemonError> for Failure {
             DaemonError::Socket(error) => Self::Socket(error),
             DaemonError::Thread(_) | DaemonError::Panicked(_) => Self::Internal(error.to_string()),
         }
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        Self::Engine(EngineError::Bundle(error))
     }
 }
 
@@ -84,8 +97,8 @@ mod tests {
                 path: "x".into(),
                 reason: other(),
             }),
-            Failure::Bundle(String::new()),
-            Failure::Source(String::new()),
+            Failure::Model(String::new()),
+            Failure::Source(SourceError::NoPictures("x".into())),
             Failure::Socket(SocketError::Serve(other())),
             Failure::Input(String::new()),
             Failure::Output(other()),

@@ -1,8 +1,12 @@
 //! The command line: one file per command, and the way from arguments to an exit code.
 
+mod bench;
+mod classify;
 mod console;
 mod exit;
+mod inspect;
 mod lines;
+mod model;
 mod run;
 mod view;
 mod watch;
@@ -28,6 +32,9 @@ struct Arguments {
 enum Command {
     Run(run::Arguments),
     Watch(watch::Arguments),
+    Classify(classify::Arguments),
+    Bench(bench::Arguments),
+    Inspect(inspect::Arguments),
 }
 
 /// Runs the command that the program's arguments name.
@@ -37,6 +44,9 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run::run(arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Classify(arguments) => classify::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! `resnetd run`: the daemon. Here flags and the configuration file become one set of options, and the
 //! options become what the daemon is made of.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,12 +11,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Failure;
 use super::console::Console;
+use super::model::Loaded;
 use super::view::Screen;
 use crate::config::{Config, Models};
-use crate::daemon::{self, Camera, Model};
+use crate::daemon::{self, Camera};
 use crate::publish::path::Places;
 use crate::smooth;
-use crate::source::Source;
+use crate::source::{self, Source, SourceError, SourceSpec};
 
 /// The camera's name when there is only one and nobody named it.
 const ONLY_CAMERA: &str = "camera";
@@ -52,9 +53,6 @@ pub struct Arguments {
     /// Where to make the socket [default: /run/resnetd/, $XDG_RUNTIME_DIR or /tmp/resnetd-UID/]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Threads for an inference [default: one per core]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
     /// End after so many classified frames, with a summary
     #[arg(long, value_name = "N")]
     frames: Option<NonZeroU64>,
@@ -68,7 +66,6 @@ struct Options {
     /// None: the model beside the program.
     models: Option<Models>,
     socket: Option<PathBuf>,
-    threads: Option<NonZeroUsize>,
     frames: Option<u64>,
     time_constant: Duration,
     stale_after: Duration,
@@ -83,7 +80,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         .unwrap_or_default();
     let options = merge(arguments, config);
     let stop = stop_on_signals()?;
-    let model = classifier(&options)?;
+    let model = Loaded::open(options.models.as_ref())?.into_model();
     let cameras = options
         .cameras
         .iter()
@@ -118,22 +115,17 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Loads the model and makes what classifies with it.
-fn classifier(_options: &Options) -> Result<Model, Failure> {
-    Err(Failure::Bundle("this build has no inference engine".into()))
-}
-
 /// Opens what a URI names; without one the first camera, else `demo:`.
-fn open_source(_uri: Option<&str>) -> Result<Box<dyn Source>, Failure> {
-    Err(Failure::Source("this build has no sources".into()))
+fn open_source(uri: Option<&str>) -> Result<Box<dyn Source>, SourceError> {
+    let spec: Option<SourceSpec> = uri.map(str::parse).transpose()?;
+    source::open(spec.as_ref())
 }
 
 fn open_camera((name, uri): &(String, Option<String>)) -> Result<Camera, Failure> {
     let source = open_source(uri.as_deref())?;
     log::info!("{name}: {}", source.describe());
     let uri = uri.clone();
-    let reopen =
-        Box::new(move || open_source(uri.as_deref()).map_err(|failure| failure.to_string()));
+    let reopen = Box::new(move || open_source(uri.as_deref()).map_err(|error| error.to_string()));
     Ok(Camera {
         name: name.clone(),
         source,
@@ -158,7 +150,6 @@ fn merge(flags: Arguments, file: Config) -> Options {
         cameras,
         models: flagged.or(single).or(file.models),
         socket: flags.socket.or(file.socket),
-        threads: flags.threads.or(file.threads),
         frames: flags.frames.map(NonZeroU64::get),
         time_constant: file
             .smoothing_ms
@@ -215,10 +206,10 @@ mod tests {
             source: Some("demo:".into()),
             models: vec!["flag".into()],
             socket: Some("/flag".into()),
-            threads: NonZeroUsize::new(4),
             ..Arguments::default()
         };
-        let text = "model = \"file\"\nsocket = \"/file\"\nthreads = 1\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
+        let text =
+            "model = \"file\"\nsocket = \"/file\"\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
         let options = merge(flags, file(text));
         assert_eq!(
             options.cameras,
@@ -226,7 +217,6 @@ mod tests {
         );
         assert_eq!(options.models, Some(Models::List(vec!["flag".into()])));
         assert_eq!(options.socket, Some("/flag".into()));
-        assert_eq!(options.threads, NonZeroUsize::new(4));
     }
 
     #[test]

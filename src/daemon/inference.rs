@@ -98,10 +98,7 @@ impl Inference {
         }
         let labels = Arc::clone(&self.model.labels);
         let mut frame = Frame::empty();
-        let mut prediction = Prediction {
-            probabilities: Vec::new(),
-            logits: Vec::new(),
-        };
+        let mut prediction = Prediction::default();
         let mut scored = Vec::with_capacity(TOP);
         while !self.is_done() {
             self.watchdog.feed(Instant::now());

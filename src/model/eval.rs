@@ -38,15 +38,7 @@ pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, Mod
         "evaluating",
         (set, &all),
         &preprocessing,
-        || {
-            Ok((
-                Engine::load(path)?,
-                Prediction {
-                    probabilities: vec![],
-                    logits: vec![],
-                },
-            ))
-        },
+        || Ok((Engine::load(path)?, Prediction::default())),
         |(engine, prediction), picture| {
             engine.picture()?.copy_from_slice(picture);
             engine.run(prediction)?;
