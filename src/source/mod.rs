@@ -1,6 +1,8 @@
 //! Where pictures come from. A source fills frames and says when its device is gone; it neither
 //! decodes nor converts, and knows nothing of what happens to a frame.
 
+pub mod demo;
+
 use std::time::Duration;
 
 use crate::frame::Frame;
