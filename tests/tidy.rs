@@ -18,23 +18,26 @@ const ARROWS: &[(&str, &str)] = &[
     ("label", "frame spec"),
     ("spec", "frame label"),
     ("config", "spec"),
+    // small tools that know no stage
+    ("ratelimit", ""),
+    ("slot", "frame"),
     // the stages
-    ("source", "frame"),
+    ("source", "frame ratelimit"),
     ("preprocess", "frame spec"),
     ("infer", "bundle kernels label spec"),
     ("smooth", "label"),
-    ("publish", "frame label spec"),
+    ("publish", "frame label ratelimit spec"),
     // beside them
     ("bundle", "spec"),
     ("kernels", ""),
     // those who know the stages
     (
         "daemon",
-        "bundle config frame infer kernels label preprocess publish smooth source spec",
+        "bundle config frame infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     (
         "cli",
-        "bundle config daemon frame infer kernels label preprocess publish smooth source spec",
+        "bundle config daemon frame infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     (
         "model",
