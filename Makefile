@@ -1,0 +1,40 @@
+# Every command that a person types. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help run test test-arm test-all cross clean need tools
+
+# What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
+PACKAGES := libclang-dev gcc libc6-dev
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
+	  while IFS='|' read -r name does; do printf '  make %-10s %s\n' "$$name" "$$does"; done
+
+run: need ## build in release and run on the first camera or a rendered scene: make run ARGS="--frames 60"
+	cargo build --release --bin resnetd
+	target/release/resnetd run $(ARGS)
+
+test: need tools ## format, lints, all tests and doc tests
+	cargo fmt --check
+	cargo clippy --all-targets --features tools -- -D warnings
+	cargo test --features tools
+
+cross: ## build the static ARM binary, target/aarch64-unknown-linux-musl/release/resnetd
+	cross/build.sh
+
+test-arm: cross need ## run the ARM binary under QEMU and compare its output with this machine's, byte for byte
+	cross/compare.sh
+
+test-all: test test-arm ## everything, also what is too slow for every change
+
+clean: ## remove everything that was built
+	cargo clean
+
+need:
+	@cross/need.sh $(PACKAGES)
+
+tools:
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || \
+	  { echo "make test wants rustfmt and clippy; please run: rustup component add rustfmt clippy" >&2; exit 1; }

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Runs the ARM binary under QEMU, on a core with the int8 dot product and on one without, and compares what it
+# prints for two generated pictures with what this machine's build prints: equal byte for byte, or it fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+arm=target/aarch64-unknown-linux-musl/release/resnetd
+[ -x "$arm" ] || { echo "compare.sh: there is no $arm; run make cross" >&2; exit 1; }
+model=${MODEL:-models/resnet50-imagenette.nnef.tar}
+cross/need.sh qemu-user-static python3
+
+# The profile and features of `make test`, whose build is then at hand.
+cargo build --quiet --features tools --bin resnetd
+native=target/debug/resnetd
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+/usr/bin/python3 cross/make_png.py "$work"
+classify=(classify --json --logits --model "$model" "$work/shapes.png" "$work/noise.png")
+
+"$native" "${classify[@]}" >"$work/native.json"
+lines=$(wc -l <"$work/native.json")
+[ "$lines" = 2 ] || { echo "compare.sh: expected a line for each of 2 pictures, got $lines" >&2; exit 1; }
+
+passed=0 failed=0
+for cpu in cortex-a76 cortex-a72; do
+    if timeout 900 qemu-aarch64-static -cpu "$cpu" "$arm" "${classify[@]}" >"$work/$cpu.json" &&
+        cmp "$work/native.json" "$work/$cpu.json"; then
+        echo "ok   $cpu prints what $(uname -m) prints"
+        passed=$((passed + 1))
+    else
+        echo "FAIL $cpu differs from $(uname -m)"
+        diff "$work/native.json" "$work/$cpu.json" | cut -c 1-300 || true
+        failed=$((failed + 1))
+    fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
