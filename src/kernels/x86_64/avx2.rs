@@ -82,20 +82,17 @@ impl Tile for Avx2 {
 #[target_feature(enable = "avx2")]
 fn rows<const N: usize>(x: &[i16], depth: usize, w: &[i8], sums: &mut [Sums]) {
     assert!(x.len() == N * depth && w.len() == CHANNELS * depth && sums.len() == N);
+    let x: [&[i16]; N] = std::array::from_fn(|p| &x[p * depth..][..depth]);
     let mut acc = [[_mm256_setzero_si256(); 2]; N];
-    for k in (0..depth).step_by(2) {
-        // SAFETY: `depth` is even (packed in pairs) and k + 2 <= depth, so that 32 weights at
-        // 16 * k and two activations at p * depth + k lie within the lengths asserted above.
-        unsafe {
-            let w = w.as_ptr().add(CHANNELS * k);
-            let w = [load_widen(w), load_widen(w.add(16))];
-            for (p, acc) in acc.iter_mut().enumerate() {
-                let pair = x.as_ptr().add(p * depth + k).cast::<i32>().read_unaligned();
-                let pair = _mm256_set1_epi32(pair);
-                for (acc, w) in acc.iter_mut().zip(w) {
-                    *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(pair, w));
-                }
-            }
+    for (pair, w) in w.chunks_exact(2 * CHANNELS).enumerate() {
+        // SAFETY: a chunk holds 32 weights.
+        let w = unsafe { [load_widen(w.as_ptr()), load_widen(w.as_ptr().add(16))] };
+        for p in 0..N {
+            // SAFETY: there are depth / 2 chunks, so that 2 * pair + 1 < depth, a row's length.
+            let pair = unsafe { x[p].as_ptr().cast::<i32>().add(pair).read_unaligned() };
+            let pair = _mm256_set1_epi32(pair);
+            acc[p][0] = _mm256_add_epi32(acc[p][0], _mm256_madd_epi16(pair, w[0]));
+            acc[p][1] = _mm256_add_epi32(acc[p][1], _mm256_madd_epi16(pair, w[1]));
         }
     }
     for (sums, acc) in sums.iter_mut().zip(acc) {
