@@ -73,3 +73,8 @@ impl From<tract_nnef::internal::TractError> for ModelError {
         Self::Tract(format!("{error:#}"))
     }
 }
+
+/// Any error as [`ModelError::Tract`].
+pub fn tract(error: impl std::fmt::Display) -> ModelError {
+    ModelError::Tract(error.to_string())
+}

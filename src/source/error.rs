@@ -11,8 +11,6 @@ use crate::frame::PixelFormat;
 pub enum SourceError {
     #[error(transparent)]
     Uri(#[from] UriError),
-    #[error("the source `{0}` is not part of this build")]
-    Unsupported(&'static str),
 
     #[error("{}: no such camera; `resnetd devices` lists those that are here", .0.display())]
     NoDevice(PathBuf),

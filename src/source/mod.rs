@@ -55,17 +55,13 @@ pub fn open(spec: Option<&SourceSpec>) -> Result<Box<dyn Source>, SourceError> {
     match spec {
         Some(SourceSpec::V4l2(spec)) => Ok(Box::new(v4l2::open(spec)?)),
         Some(SourceSpec::Images(spec)) => Ok(Box::new(images::Images::open(spec)?)),
-        Some(SourceSpec::Demo) => open_demo(),
+        Some(SourceSpec::Demo) => Ok(Box::new(demo::Demo::new())),
         None => match v4l2::first_camera() {
             Some(device) => open(Some(&SourceSpec::V4l2(uri::V4l2Spec {
                 device,
                 ..Default::default()
             }))),
-            None => open_demo(),
+            None => Ok(Box::new(demo::Demo::new())),
         },
     }
-}
-
-fn open_demo() -> Result<Box<dyn Source>, SourceError> {
-    Err(SourceError::Unsupported("demo:"))
 }

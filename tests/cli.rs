@@ -1,0 +1,350 @@
+//! The programs as a person and a script meet them: output, exit codes, one line per mistake.
+#![cfg(feature = "tools")]
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with the tiny int8 bundle and four pictures.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        common::tiny_int8()
+            .write(&folder.path().join("tiny.nnef.tar"))
+            .unwrap();
+        for k in 0..4 {
+            common::write_png(&folder.path().join(format!("{k}.png")), k);
+        }
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn resnetd(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_resnetd"));
+        command
+            .current_dir(self.folder.path())
+            .env("RESNETD_LOG", "warn")
+            .env_remove("RESNETD_ISA");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.resnetd().args(arguments).output().unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The command fails with `code` and one line that holds `word`.
+fn fails(output: &Output, code: i32, word: &str) {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    let lines: Vec<&str> = error
+        .lines()
+        .filter(|l| l.starts_with("resnetd: "))
+        .collect();
+    assert_eq!(lines.len(), 1, "{error}");
+    assert!(lines[0].contains(word), "{error}");
+    assert!(
+        !error.contains("panicked") && !error.contains("backtrace"),
+        "{error}"
+    );
+}
+
+#[test]
+fn every_mistake_has_its_exit_code_and_one_line() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("no.png"), "not a picture").unwrap();
+    std::fs::write(bench.path("bad.toml"), "sorce = \"demo:\"\n").unwrap();
+    std::fs::write(
+        bench.path("cut.nnef.tar"),
+        &common::tiny_int8().bytes()[..5000],
+    )
+    .unwrap();
+    let model = ["--model", "tiny.nnef.tar"];
+    let with = |first: &[&str], rest: &[&str]| bench.run(&[first, &model, rest].concat());
+    fails(
+        &bench.run(&["classify", "--model", "none.nnef.tar", "0.png"]),
+        4,
+        "none.nnef.tar",
+    );
+    fails(
+        &bench.run(&["classify", "--model", "cut.nnef.tar", "0.png"]),
+        4,
+        "cut.nnef.tar",
+    );
+    fails(&bench.run(&["inspect", "0.png"]), 4, "0.png");
+    fails(&with(&["classify"], &["no.png"]), 7, "no.png");
+    fails(&with(&["classify"], &["gone.png"]), 7, "gone.png");
+    fails(&bench.run(&["run", "--config", "bad.toml"]), 3, "sorce");
+    fails(
+        &with(&["run"], &["--source", "v4l2:/dev/null"]),
+        5,
+        "/dev/null",
+    );
+    fails(
+        &with(&["run"], &["--source", "v4l2:/dev/video99"]),
+        5,
+        "/dev/video99",
+    );
+    fails(&with(&["run"], &["--source", "ftp:x"]), 5, "ftp");
+    fails(
+        &with(&["run"], &["--source", "images:nowhere"]),
+        5,
+        "nowhere",
+    );
+    fails(
+        &with(
+            &["run", "--source", "demo:"],
+            &["--socket", "/proc/x/y.sock"],
+        ),
+        6,
+        "/proc/x",
+    );
+    fails(
+        &bench.run(&["watch", "--json", "--socket", "nobody.sock"]),
+        6,
+        "nobody.sock",
+    );
+    let forced = bench
+        .resnetd()
+        .env("RESNETD_ISA", "mmx")
+        .args(["bench", "tiny.nnef.tar"])
+        .output();
+    fails(&forced.unwrap(), 3, "mmx");
+}
+
+#[test]
+fn one_bad_picture_does_not_hide_the_others() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("no.png"), "not a picture").unwrap();
+    let arguments = [
+        "classify",
+        "--json",
+        "--model",
+        "tiny.nnef.tar",
+        "0.png",
+        "no.png",
+        "1.png",
+    ];
+    let output = bench.run(&arguments);
+    assert_eq!(output.status.code(), Some(7));
+    let files: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap()["file"].clone())
+        .collect();
+    assert_eq!(files, ["0.png", "1.png"]);
+}
+
+#[test]
+fn every_backend_gives_the_same_bytes() {
+    let bench = Bench::new();
+    let arguments = [
+        "classify",
+        "--json",
+        "--logits",
+        "--model",
+        "tiny.nnef.tar",
+        "0.png",
+        "1.png",
+        "2.png",
+        "3.png",
+    ];
+    let run = |isa: &str| {
+        let output = bench
+            .resnetd()
+            .env("RESNETD_ISA", isa)
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{isa}: {}", text(&output.stderr));
+        output.stdout
+    };
+    let want = run("scalar");
+    assert_eq!(text(&want).lines().count(), 4);
+    for isa in resnetd::kernels::dispatch::available() {
+        assert_eq!(text(&run(isa.name())), text(&want), "{isa}");
+    }
+}
+
+#[test]
+fn inspect_counts_and_bench_times() {
+    let bench = Bench::new();
+    let json = |arguments: &[&str]| -> Value {
+        let output = bench.run(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let inspected = json(&["inspect", "--json", "tiny.nnef.tar"]);
+    assert_eq!(inspected["arch"], "resnet-1-2-1-1");
+    assert!(inspected["params"].as_u64() > Some(10_000), "{inspected}");
+    let timed = json(&[
+        "bench",
+        "--json",
+        "--warmup",
+        "0",
+        "--iters",
+        "2",
+        "tiny.nnef.tar",
+    ]);
+    assert!(
+        timed["bundles"][0]["avg_ms"].as_f64() > Some(0.0),
+        "{timed}"
+    );
+}
+
+/// Connects as soon as the socket is there.
+fn connect(path: &Path) -> UnixStream {
+    let started = Instant::now();
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return stream,
+            Err(e) if started.elapsed() > Duration::from_secs(20) => panic!("{e}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_pictures_becomes_a_label_each_on_the_socket() {
+    let bench = Bench::new();
+    let socket = bench.path("labels.sock");
+    let mut daemon = bench
+        .resnetd()
+        .args([
+            "run",
+            "--model",
+            "tiny.nnef.tar",
+            "--source",
+            "images:.?fps=2",
+        ])
+        .args(["--frames", "4", "--socket", "labels.sock"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stream = connect(&socket);
+    let messages: Vec<Value> = BufReader::new(stream)
+        .lines()
+        .map_while(Result::ok)
+        .map(|line| serde_json::from_str(&line).unwrap())
+        .collect();
+    assert!(daemon.wait().unwrap().success());
+    assert!(!socket.exists(), "the socket outlived the daemon");
+    assert_eq!(messages[0]["type"], "hello");
+    assert_eq!(messages[0]["model"]["precision"], "int8");
+    let classified = messages.iter().filter(|m| m["type"] == "classification");
+    // the first may have been classified before we connected; then it was replayed
+    assert_eq!(
+        classified.clone().last().unwrap()["frame_id"],
+        4,
+        "{messages:?}"
+    );
+    assert!(classified.count() >= 2, "{messages:?}");
+}
+
+#[test]
+fn a_signal_ends_the_daemon_within_a_second_and_removes_the_socket() {
+    let bench = Bench::new();
+    let socket = bench.path("labels.sock");
+    let mut daemon = bench
+        .resnetd()
+        .args([
+            "run",
+            "--model",
+            "tiny.nnef.tar",
+            "--source",
+            "demo:",
+            "--socket",
+            "labels.sock",
+        ])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(connect(&socket))
+        .read_line(&mut first)
+        .unwrap();
+    assert!(first.contains("hello"), "{first}");
+    let pid = rustix::process::Pid::from_child(&daemon);
+    let told = Instant::now();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(daemon.wait().unwrap().success());
+    assert!(
+        told.elapsed() < Duration::from_secs(1),
+        "took {:?}",
+        told.elapsed()
+    );
+    assert!(!socket.exists(), "the socket outlived the daemon");
+}
+
+#[test]
+fn the_workshop_goes_from_weights_to_a_measured_bundle() {
+    let bench = Bench::new();
+    for (class, k) in [("a", 0), ("b", 1), ("b", 2)] {
+        std::fs::create_dir_all(bench.path("data").join(class)).unwrap();
+        common::write_png(&bench.path("data").join(class).join(format!("{k}.png")), k);
+    }
+    for class in "cdefghij".chars() {
+        std::fs::create_dir_all(bench.path("data").join(class.to_string())).unwrap();
+        common::write_png(&bench.path("data").join(class.to_string()).join("3.png"), 3);
+    }
+    let workshop = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_resnetd-model"))
+            .current_dir(bench.folder.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    };
+    let weights = common::golden("tiny_resnet.safetensors");
+    workshop(&["import", weights.to_str().unwrap(), "-o", "float.nnef.tar"]);
+    let report = workshop(&[
+        "quantize",
+        "float.nnef.tar",
+        "--calib",
+        "data",
+        "--report",
+        "-o",
+        "int8.nnef.tar",
+    ]);
+    assert!(
+        report.contains("minmax") && report.contains("entropy"),
+        "{report}"
+    );
+    let evaluated = workshop(&[
+        "eval",
+        "int8.nnef.tar",
+        "data",
+        "--against",
+        "float.nnef.tar",
+        "--json",
+        "--write",
+    ]);
+    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
+    assert_eq!(evaluated["images"], 11);
+    let inspected: Value =
+        serde_json::from_slice(&bench.run(&["inspect", "--json", "int8.nnef.tar"]).stdout).unwrap();
+    assert_eq!(inspected["accuracy"]["images"], 11, "{inspected}");
+    assert_eq!(inspected["quantization"]["images"], 11, "{inspected}");
+}

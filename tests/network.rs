@@ -1,0 +1,141 @@
+//! The network as a whole: against PyTorch in float, against itself in int8, and counted.
+#![cfg(feature = "tools")]
+
+mod common;
+
+use std::path::Path;
+
+use resnetd::bundle::Bundle;
+use resnetd::infer::Engine;
+use resnetd::infer::inspect;
+use resnetd::infer::registry::OPERATORS;
+use resnetd::label::Prediction;
+use resnetd::model::{quantize, synth};
+
+fn logits(bundle: &Bundle, k: usize) -> Vec<f32> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.nnef.tar");
+    bundle.write(&path).unwrap();
+    let mut engine = Engine::load(&path).unwrap();
+    engine
+        .picture()
+        .unwrap()
+        .copy_from_slice(&common::picture(k));
+    let mut prediction = Prediction::default();
+    engine.run(&mut prediction).unwrap();
+    prediction.logits
+}
+
+fn golden_logits() -> Vec<Vec<f32>> {
+    let text = std::fs::read_to_string(common::golden("float_logits.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let sums: Vec<u64> = serde_json::from_value(golden["value_sums"].clone()).unwrap();
+    for (k, want) in sums.into_iter().enumerate() {
+        let sum: u64 = common::picture(k).iter().map(|&b| u64::from(b)).sum();
+        assert_eq!(sum, want, "picture {k} is not the one that PyTorch saw");
+    }
+    serde_json::from_value(golden["logits"].clone()).unwrap()
+}
+
+/// The largest difference over the largest logit.
+fn relative_error(got: &[f32], want: &[f32]) -> f32 {
+    let largest = want.iter().fold(0f32, |a, b| a.max(b.abs()));
+    got.iter()
+        .zip(want)
+        .fold(0f32, |a, (g, w)| a.max((g - w).abs()))
+        / largest
+}
+
+fn top(logits: &[f32]) -> usize {
+    (0..logits.len())
+        .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+        .unwrap()
+}
+
+#[test]
+fn the_float_network_agrees_with_pytorch() {
+    let bundle = common::tiny_float();
+    for (k, want) in golden_logits().iter().enumerate() {
+        let error = relative_error(&logits(&bundle, k), want);
+        assert!(error < 1e-3, "picture {k}: relative error {error}");
+    }
+}
+
+#[test]
+fn the_int8_network_stays_near_the_float_one() {
+    let float = common::tiny_float();
+    // ranges measured on the very kind of picture that is classified, as a user's are
+    let bundle = quantize::on_pictures(&float, &[0, 1, 2, 3].map(common::picture)).unwrap();
+    for (k, want) in golden_logits().iter().enumerate() {
+        let got = logits(&bundle, k);
+        let error = relative_error(&got, want);
+        assert!(error < 0.1, "picture {k}: relative error {error}");
+        let mut sorted = want.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        // a label may only differ where float itself hardly knew
+        assert!(
+            top(&got) == top(want) || sorted[0] - sorted[1] < 0.3,
+            "picture {k}: {got:?}"
+        );
+    }
+}
+
+#[test]
+fn making_a_bundle_twice_gives_the_same_bytes() {
+    assert_eq!(common::tiny_float().bytes(), common::tiny_float().bytes());
+    assert_eq!(common::tiny_int8().bytes(), common::tiny_int8().bytes());
+}
+
+#[test]
+fn a_bundle_written_by_eval_keeps_its_network() {
+    let bundle = common::tiny_int8();
+    let mut manifest = bundle.manifest.clone();
+    manifest.name = "renamed".into();
+    let renamed = bundle.with_manifest(manifest, OPERATORS).unwrap();
+    assert_eq!(renamed.manifest.name, "renamed");
+    assert_eq!(logits(&renamed, 0), logits(&bundle, 0));
+}
+
+#[test]
+fn published_networks_have_the_published_size() {
+    for (arch, params, giga_macs) in [
+        ("resnet50", 25_557_032, 4.09),
+        ("resnet101", 44_549_160, 7.80),
+    ] {
+        let graph = synth::network(arch, 1000, 1)
+            .unwrap()
+            .to_graph(224)
+            .unwrap();
+        let layers = inspect::layers(&graph).unwrap();
+        assert_eq!(
+            layers.iter().map(|l| l.params).sum::<u64>(),
+            params,
+            "{arch}"
+        );
+        #[allow(clippy::cast_precision_loss)]
+        let macs = layers.iter().map(|l| l.macs).sum::<u64>() as f64 / 1e9;
+        assert!((macs - giga_macs).abs() < 0.005, "{arch}: {macs} G");
+    }
+}
+
+#[test]
+fn an_int8_bundle_counts_like_its_float_one() {
+    let count = |bundle: &Bundle| {
+        let backend = resnetd::kernels::Backend::selected().unwrap();
+        let model = resnetd::infer::engine::read_graph(bundle, backend).unwrap();
+        let layers = inspect::layers(&model).unwrap();
+        let weighted = layers.iter().filter(|l| l.params > 0);
+        weighted.fold((0, 0, 0), |(n, p, m), l| (n + 1, p + l.params, m + l.macs))
+    };
+    assert_eq!(count(&common::tiny_int8()), count(&common::tiny_float()));
+}
+
+#[test]
+fn weights_that_are_no_resnet_are_refused_by_the_name_of_the_tensor() {
+    let missing = resnetd::model::import::import(
+        Path::new(&common::golden("float_logits.json")),
+        &resnetd::model::import::Options::default(),
+    );
+    let message = missing.unwrap_err().to_string();
+    assert!(message.contains("no safetensors file"), "{message}");
+}
