@@ -28,6 +28,7 @@ test-arm: cross need ## run the ARM binary under QEMU and compare its output wit
 	cross/compare.sh
 
 test-all: test test-arm ## everything, also what is too slow for every change
+	cargo clippy --all-targets -- -D warnings   # the device program without the workshop
 
 clean: ## remove everything that was built
 	cargo clean

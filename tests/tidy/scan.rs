@@ -252,7 +252,7 @@ fn path_tree(
         found.push(Import {
             line,
             path: path.to_vec(),
-        })
+        });
     };
     if first == "{" {
         let mut i = at + 1;
