@@ -153,13 +153,19 @@ pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, Engin
     let read = || nnef(backend).model_for_read(&mut bundle.bytes());
     let reason = match catch_unwind(AssertUnwindSafe(read)) {
         Ok(Ok(model)) => return Ok(model),
-        Ok(Err(e)) => format!("{e:#}"),
+        Ok(Err(e)) => one_line(&format!("{e:#}")),
         Err(_) => "tract's reader gave up on it".to_owned(),
     };
     Err(EngineError::Graph {
         path: bundle.path.clone(),
         reason,
     })
+}
+
+/// The parser's errors span many lines; the first few words say what there is to say.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(300).collect()
 }
 
 /// One input that the preprocessing fills, one output that the labels name.
