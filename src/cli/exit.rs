@@ -48,10 +48,8 @@ impl Failure {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
-            Self::Internal(_) => 1,
-            Self::Config(_) => 3,
-            Self::Engine(EngineError::Isa(_)) => 3,
-            Self::Engine(EngineError::Run(_)) => 1,
+            Self::Internal(_) | Self::Engine(EngineError::Run(_)) => 1,
+            Self::Config(_) | Self::Engine(EngineError::Isa(_)) => 3,
             Self::Engine(_) | Self::Model(_) => 4,
             Self::Source(_) => 5,
             Self::Socket(_) => 6,

@@ -48,10 +48,15 @@ pub fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
     };
+    exit_code("resnetd", outcome)
+}
+
+/// A command's outcome as an exit code; a failure is told in one line.
+fn exit_code(program: &str, outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&format!("resnetd: {failure}"));
+            say(&format!("{program}: {failure}"));
             ExitCode::from(&failure)
         }
     }

@@ -223,6 +223,5 @@ pub fn normalize(bytes: &[u8], table: &[[f32; 256]; 3], size: usize) -> TractRes
             *value = table[usize::from(pixel[channel])];
         }
     }
-    drop(view);
     Ok(tensor)
 }

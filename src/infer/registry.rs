@@ -248,7 +248,7 @@ impl Args<'_, '_, '_> {
         let values: TVec<i64> = self.call.named_arg_as(self.builder, "border")?;
         values
             .iter()
-            .map(|&v| Ok(u8::try_from(v).with_context(|| format!("border {v}"))?))
+            .map(|&v| u8::try_from(v).with_context(|| format!("border {v}")))
             .collect()
     }
 

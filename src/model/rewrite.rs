@@ -75,7 +75,7 @@ impl Build<'_> {
     fn find<T: Copy>(map: &HashMap<OutletId, T>, o: OutletId, l: &Layer) -> Result<T, ModelError> {
         map.get(&o).copied().ok_or_else(|| ModelError::Lower {
             name: l.name.clone(),
-            op: format!("{:?}", o),
+            op: format!("{o:?}"),
             reason: "reads what no int8 layer writes".into(),
         })
     }

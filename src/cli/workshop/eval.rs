@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self) -> Result<(), ModelError> {
+    pub fn run(self) -> Result<(), ModelError> {
         let set = Dataset::open(&self.data)?;
         let found = eval::evaluate(&self.bundle, &set)?;
         let other = self

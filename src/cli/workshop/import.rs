@@ -51,7 +51,7 @@ fn triple(text: &str) -> Result<[f32; 3], String> {
 }
 
 impl Args {
-    pub(super) fn run(self) -> Result<(), ModelError> {
+    pub fn run(self) -> Result<(), ModelError> {
         let labels = self.labels.map(|path| match fs::read_to_string(&path) {
             Ok(text) => Ok(text
                 .lines()

@@ -5,14 +5,17 @@ mod import;
 mod quantize;
 mod synth;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
+use super::{Failure, exit};
 use crate::model::error::ModelError;
 
 /// Makes bundles for resnetd: imports weights, quantizes, measures.
 #[derive(Debug, Parser)]
-#[command(name = "resnetd-model", version, propagate_version = true)]
-pub struct Workshop {
+#[command(name = "resnetd-model", version, after_help = exit::TABLE)]
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -25,15 +28,29 @@ enum Command {
     Synth(synth::Args),
 }
 
-impl Workshop {
-    /// # Errors
-    /// What the command could not do.
-    pub fn run(self) -> Result<(), ModelError> {
-        match self.command {
-            Command::Import(args) => args.run(),
-            Command::Quantize(args) => args.run(),
-            Command::Eval(args) => args.run(),
-            Command::Synth(args) => args.run(),
+/// Runs the command that the program's arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    super::start_logging();
+    let outcome = match Arguments::parse().command {
+        Command::Import(args) => args.run(),
+        Command::Quantize(args) => args.run(),
+        Command::Eval(args) => args.run(),
+        Command::Synth(args) => args.run(),
+    };
+    super::exit_code("resnetd-model", outcome.map_err(Failure::from))
+}
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Bundle(error) => error.into(),
+            ModelError::Engine(error) => error.into(),
+            ModelError::Tract(_) => Self::Internal(error.to_string()),
+            ModelError::Labels { .. } | ModelError::Lower { .. } | ModelError::Quantized { .. } => {
+                Self::Model(error.to_string())
+            }
+            _ => Self::Input(error.to_string()),
         }
     }
 }
@@ -46,5 +63,26 @@ fn name_of(path: &std::path::Path) -> String {
         "model".into()
     } else {
         name.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_shows_an_example() {
+        Arguments::command().debug_assert();
+        for command in Arguments::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_named_like_its_file() {
+        assert_eq!(name_of("a/b.nnef.tar".as_ref()), "b");
+        assert_eq!(name_of("b.tar".as_ref()), "b.tar");
     }
 }

@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self) -> Result<(), ModelError> {
+    pub fn run(self) -> Result<(), ModelError> {
         let set = Dataset::open(&self.calib)?;
         let calibrated = quantize::Calibrated::measure(&self.bundle, &set)?;
         if self.report {

@@ -34,7 +34,7 @@ enum Arch {
 }
 
 impl Args {
-    pub(super) fn run(self) -> Result<(), ModelError> {
+    pub fn run(self) -> Result<(), ModelError> {
         let arch = match self.arch {
             Arch::Resnet50 => "resnet50",
             Arch::Resnet101 => "resnet101",
