@@ -1,3 +1,5 @@
+//! The demo scenes: the same picture for the same index on every machine, or what is measured on them means nothing.
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::*;

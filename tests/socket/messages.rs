@@ -1,0 +1,175 @@
+//! What is said and in which order, as frames come, cameras fail and subscribers arrive late.
+
+use std::time::{Duration, SystemTime};
+
+use resnetd::daemon::Totals;
+use resnetd::publish::wire::{Message, State};
+
+use crate::fakes::{Act, ByByte, camera, scripted};
+use crate::harness::{Running, kind};
+
+#[test]
+fn messages_come_in_order_from_hello_to_stopping() {
+    let (acts, source) = scripted(true);
+    let mut running = Running::with(source);
+    let mut subscriber = running.subscribe();
+    assert_eq!(subscriber.kinds(3), ["hello", "model", "starting"]);
+    for act in [
+        Act::Frame(0),
+        Act::Frame(1),
+        Act::Torn,
+        Act::Frame(1),
+        Act::End,
+    ] {
+        acts.send(act).unwrap();
+    }
+    assert_eq!(
+        subscriber.kinds(7),
+        [
+            "streaming",
+            "1 golf ball",
+            "nothing -> golf ball",
+            "2 parachute",
+            "golf ball -> parachute",
+            "4 parachute",
+            "stopping"
+        ]
+    );
+    assert_eq!(subscriber.next(), None);
+    assert_eq!(
+        running.join().unwrap(),
+        Totals {
+            classified: 3,
+            bad: 1
+        }
+    );
+    assert!(!running.path().exists());
+}
+
+#[test]
+fn a_classification_says_what_the_frame_was() {
+    let (acts, source) = scripted(true);
+    let running = Running::with(source);
+    let mut subscriber = running.subscribe();
+    let before = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    acts.send(Act::Torn).unwrap();
+    acts.send(Act::Frame(1)).unwrap();
+    let Message::Classification(one) =
+        subscriber.until(|message| matches!(message, Message::Classification(_)))
+    else {
+        unreachable!()
+    };
+    assert_eq!((one.image.width, one.image.height), (4, 3));
+    assert_eq!(one.model, "fake");
+    assert_eq!(one.dropped, 1, "the frame that could not be classified");
+    let classes: Vec<(usize, &str)> = one
+        .predictions
+        .iter()
+        .map(|scored| (scored.class_id, scored.class.as_ref()))
+        .collect();
+    assert_eq!(classes, [(1, "parachute"), (0, "golf ball")]);
+    assert!(one.timestamp >= before - 0.001 && one.timestamp < before + 20.0);
+    assert!(one.timing.age_ms >= 0.0 && one.timing.age_ms < 20_000.0);
+}
+
+#[test]
+fn a_late_subscriber_gets_the_last_state() {
+    let (acts, source) = scripted(true);
+    let running = Running::with(source);
+    let mut early = running.subscribe();
+    acts.send(Act::Frame(0)).unwrap();
+    acts.send(Act::Frame(1)).unwrap();
+    early.until(|message| kind(message) == "golf ball -> parachute");
+    assert_eq!(
+        running.subscribe().kinds(4),
+        ["hello", "model", "streaming", "2 parachute"]
+    );
+}
+
+#[test]
+fn a_loss_is_told_and_the_same_scene_after_it_is_no_change() {
+    let (acts, source) = scripted(true);
+    let running = Running::with(source);
+    let mut subscriber = running.subscribe();
+    for act in [
+        Act::Frame(0),
+        Act::Lose,
+        Act::Lose,
+        Act::Frame(0),
+        Act::Frame(1),
+    ] {
+        acts.send(act).unwrap();
+    }
+    subscriber.until_state(State::Streaming);
+    assert_eq!(
+        subscriber.kinds(7),
+        [
+            "1 golf ball",
+            "nothing -> golf ball",
+            "camera_lost",
+            "streaming",
+            "2 golf ball",
+            "3 parachute",
+            "golf ball -> parachute"
+        ]
+    );
+}
+
+#[test]
+fn a_source_that_panics_is_a_lost_camera_and_is_opened_again() {
+    let (acts, source) = scripted(true);
+    let (acts_again, source_again) = scripted(true);
+    let mut again = Some(source_again);
+    let mut camera = camera(source);
+    camera.reopen = Box::new(move || again.take().ok_or_else(|| "not a third time".into()));
+    let running = Running::start(vec![camera], Box::new(ByByte), |_| {});
+    let mut subscriber = running.subscribe();
+    acts.send(Act::Panic).unwrap();
+    let lost =
+        subscriber.until(|m| matches!(m, Message::Status(s) if s.state == State::CameraLost));
+    let Message::Status(lost) = lost else {
+        unreachable!()
+    };
+    assert!(lost.detail.unwrap().contains("a driver's surprise"));
+    acts_again.send(Act::Frame(1)).unwrap();
+    assert_eq!(subscriber.kinds(2), ["streaming", "1 parachute"]);
+}
+
+#[test]
+fn a_camera_that_delivers_nothing_is_stale_until_it_does() {
+    let (acts, source) = scripted(false);
+    let running = Running::start(vec![camera(source)], Box::new(ByByte), |options| {
+        options.stale_after = Duration::from_millis(150);
+    });
+    let mut subscriber = running.subscribe();
+    acts.send(Act::Frame(0)).unwrap();
+    subscriber.until_state(State::Streaming);
+    subscriber.until_state(State::Stale);
+    acts.send(Act::Frame(0)).unwrap();
+    subscriber.until_state(State::Streaming);
+}
+
+#[test]
+fn cameras_share_the_classifier_and_one_lost_leaves_the_other_alone() {
+    let (front, front_source) = scripted(true);
+    let (back, back_source) = scripted(true);
+    let mut second = camera(back_source);
+    second.name = "back".into();
+    let mut running = Running::start(vec![camera(front_source), second], Box::new(ByByte), |_| {});
+    let mut subscriber = running.subscribe();
+    let Some(Message::Hello(hello)) = subscriber.next() else {
+        panic!("hello first")
+    };
+    assert_eq!(hello.cameras, ["front", "back"]);
+    front.send(Act::Lose).unwrap();
+    subscriber.until_state(State::CameraLost);
+    back.send(Act::Frame(1)).unwrap();
+    subscriber
+        .until(|message| matches!(message, Message::Classification(one) if one.camera == "back"));
+    back.send(Act::End).unwrap();
+    front.send(Act::End).unwrap();
+    assert_eq!(running.join().unwrap().classified, 1);
+}
