@@ -252,7 +252,7 @@ fn a_folder_of_pictures_becomes_a_label_each_on_the_socket() {
     let classified = messages.iter().filter(|m| m["type"] == "classification");
     // the first may have been classified before we connected; then it was replayed
     assert_eq!(
-        classified.clone().last().unwrap()["frame_id"],
+        classified.clone().next_back().unwrap()["frame_id"],
         4,
         "{messages:?}"
     );

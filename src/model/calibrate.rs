@@ -176,49 +176,42 @@ impl Histogram {
         self.counts().map(|(v, count)| count * error(v)).sum()
     }
 
-    /// KL divergence of the histogram, clipped to the range, from its 256-level version.
+    /// KL divergence of the histogram, clipped to the range, from its 256-level version. The bin of
+    /// zero is left out: after a ReLU it holds half of all values, and every range represents it.
     fn divergence(&self, low: f64, high: f64) -> f64 {
         const LEVELS: usize = 256;
         let step = (high - low) / LEVELS as f64;
         if step <= 0.0 {
             return 0.0;
         }
-        let level = |v: f64| (((v.clamp(low, high) - low) / step) as usize).min(LEVELS - 1);
-        let mut inside = vec![(0.0, 0u32); LEVELS]; // what falls within, and in how many bins
-        let (mut total, mut kept) = (0.0, 0.0);
-        for (v, count) in self.counts() {
-            total += count;
-            if (low..=high).contains(&v) {
-                inside[level(v)].0 += count;
-                inside[level(v)].1 += 1;
-                kept += count;
-            }
-        }
-        let (mut below, mut above) = (0.0, 0.0);
-        for (v, count) in self.counts() {
-            below += if v < low { count } else { 0.0 };
-            above += if v > high { count } else { 0.0 };
+        let level = |v: f64| (((v - low) / step) as usize).min(LEVELS - 1);
+        let zero = self.width();
+        let counts: Vec<_> = self
+            .counts()
+            .filter(|(v, _)| !(0.0..zero).contains(v))
+            .collect();
+        let total: f64 = counts.iter().map(|(_, c)| c).sum();
+        let outside = |out: &dyn Fn(f64) -> bool| -> f64 {
+            counts.iter().filter(|(v, _)| out(*v)).map(|(_, c)| c).sum()
+        };
+        let (below, above) = (outside(&|v| v < low), outside(&|v| v > high));
+        let kept: Vec<_> = counts
+            .iter()
+            .filter(|(v, _)| (low..=high).contains(v))
+            .collect();
+        let mut levels = [(0.0, 0.0); LEVELS]; // what falls into each, and from how many bins
+        for (v, count) in &kept {
+            levels[level(*v)].0 += count;
+            levels[level(*v)].1 += 1.0;
         }
         let mut sum = 0.0;
-        let (mut first, last) = (
-            true,
-            self.counts()
-                .filter(|(v, _)| (low..=high).contains(v))
-                .count(),
-        );
-        for (i, (v, count)) in self
-            .counts()
-            .filter(|(v, _)| (low..=high).contains(v))
-            .enumerate()
-        {
+        for (i, (v, count)) in kept.iter().enumerate() {
             // what was clipped piles up in the outermost bins of the original
-            let mut p = count;
-            p += if first { below } else { 0.0 };
-            p += if i + 1 == last { above } else { 0.0 };
-            first = false;
-            let (mass, bins) = inside[level(v)];
-            let q = mass / f64::from(bins.max(1)) / kept.max(1.0);
-            sum += p / total * ((p / total) / q.max(1e-12)).ln();
+            let piled = if i == 0 { below } else { 0.0 };
+            let p = count + piled + if i + 1 == kept.len() { above } else { 0.0 };
+            let (mass, bins) = levels[level(*v)];
+            let q = mass / bins / (total - below - above);
+            sum += p / total * (p / total / q).ln();
         }
         sum
     }
@@ -253,7 +246,7 @@ mod tests {
     fn minmax_covers_everything_and_the_others_cut_an_outlier() {
         let h = bell(1000.0);
         assert_eq!(h.range(Method::Minmax), (0.0, 1000.0));
-        for method in [Method::Percentile, Method::Mse] {
+        for method in [Method::Percentile, Method::Mse, Method::Entropy] {
             let (low, high) = h.range(method);
             assert!(low == 0.0 && high < 500.0, "{method}: {low}..{high}");
         }
