@@ -21,6 +21,8 @@ pub mod label;
 pub mod model;
 pub mod preprocess;
 pub mod publish;
+#[cfg(any(test, feature = "tools"))]
+pub mod random;
 pub mod ratelimit;
 pub mod slot;
 pub mod smooth;

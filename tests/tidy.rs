@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("config", "spec"),
     // small tools that know no stage
     ("ratelimit", ""),
+    ("random", ""),
     ("slot", "frame"),
     // the stages
     ("source", "frame ratelimit"),
@@ -43,7 +44,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("cli::workshop", "bundle cli infer model"),
     (
         "model",
-        "bundle frame infer kernels label preprocess source spec",
+        "bundle frame infer kernels label preprocess random source spec",
     ),
     // the programs, and the crate's own file
     (PROGRAM, "cli"),

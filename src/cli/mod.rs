@@ -3,6 +3,7 @@
 mod bench;
 mod classify;
 mod console;
+mod devices;
 mod exit;
 mod inspect;
 mod lines;
@@ -35,6 +36,7 @@ enum Command {
     Classify(classify::Arguments),
     Bench(bench::Arguments),
     Inspect(inspect::Arguments),
+    Devices(devices::Arguments),
 }
 
 /// Runs the command that the program's arguments name.
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
         Command::Classify(arguments) => classify::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
     };
     exit_code("resnetd", outcome)
 }

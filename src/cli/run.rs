@@ -32,7 +32,6 @@ Examples:
   resnetd run --source demo: --frames 60        60 rendered frames, then a summary
   resnetd run --source v4l2:/dev/video1?size=1280x720
   resnetd run --config /etc/resnetd/resnetd.toml
-  rpicam-vid -t 0 --codec mjpeg -o - | resnetd run --source mjpeg:-
 
 Labels are shown on a terminal and published on the socket; `resnetd watch` reads it.
 RESNETD_LOG sets what is logged (error, warn, info, debug; default info).";

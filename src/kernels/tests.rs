@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::dispatch::available;
 use super::*;
+use crate::random::Random;
 
 /// `(height, width, in, out, kernel, stride, padding)`: every kind of ResNet layer, and odd ones.
 #[rustfmt::skip]
@@ -34,29 +35,12 @@ const SHAPES: &[(usize, usize, usize, usize, (usize, usize), usize, Padding)] = 
     ( 6,  6,  33,  31, (3, 3), 5, Padding::all(0)),
 ];
 
-/// Small reproducible numbers (splitmix64).
-struct Random(u64);
+fn weight(random: &mut Random) -> i8 {
+    i8::try_from(i64::try_from(random.bits() % 255).unwrap() - 127).unwrap()
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
-
-    fn weight(&mut self) -> i8 {
-        i8::try_from(i16::try_from(self.below(255)).unwrap() - 127).unwrap()
-    }
+fn coin(random: &mut Random) -> bool {
+    random.bits().is_multiple_of(2)
 }
 
 /// How a layer's numbers are drawn.
@@ -83,14 +67,14 @@ struct Case {
 
 impl Case {
     fn new(geometry: Geometry, data: Data, seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let depth = geometry.depth();
         let extreme = data == Data::Extreme;
         let plain = (0..geometry.out_c * depth)
             .map(|_| {
                 if !extreme {
-                    random.weight()
-                } else if random.below(2) == 0 {
+                    weight(&mut random)
+                } else if coin(&mut random) {
                     -127
                 } else {
                     127
@@ -100,7 +84,7 @@ impl Case {
         let x = (0..geometry.input_len())
             .map(|_| {
                 if extreme {
-                    255 * u8::from(random.below(8) != 0)
+                    255 * u8::from(!random.bits().is_multiple_of(8))
                 } else {
                     random.byte()
                 }
@@ -111,7 +95,7 @@ impl Case {
             plain,
             x,
             bias: (0..geometry.out_c)
-                .map(|_| i32::from(random.weight()) * 300)
+                .map(|_| i32::from(weight(&mut random)) * 300)
                 .collect(),
             scales: (0..geometry.out_c)
                 .map(|_| Scale::new(0.001 + f32::from(random.byte()) / 20_000.0).unwrap())
@@ -119,8 +103,8 @@ impl Case {
             input: quant(0.02, random.byte()),
             #[allow(clippy::cast_precision_loss)]
             output: quant(0.012 * (depth as f32).sqrt(), random.byte()),
-            residual: (random.below(2) == 0).then(|| quant(0.05, random.byte())),
-            relu: random.below(2) == 0,
+            residual: (coin(&mut random)).then(|| quant(0.05, random.byte())),
+            relu: coin(&mut random),
             border: (0..geometry.in_c).map(|_| random.byte()).collect(),
             r: (0..geometry.output_len()).map(|_| random.byte()).collect(),
             geometry,
@@ -211,8 +195,8 @@ fn sums_are_neither_all_clamped_nor_all_equal() {
 #[test]
 fn every_backend_agrees_on_the_dense_layer() {
     for (depth, classes) in [(1, 1), (3, 5), (64, 10), (2048, 1000), (33, 17)] {
-        let mut random = Random(depth as u64);
-        let plain: Vec<i8> = (0..depth * classes).map(|_| random.weight()).collect();
+        let mut random = Random::new(depth as u64);
+        let plain: Vec<i8> = (0..depth * classes).map(|_| weight(&mut random)).collect();
         let x: Vec<u8> = (0..depth).map(|_| random.byte()).collect();
         let run = |backend: Backend| {
             let dense = Dense {

@@ -12,15 +12,15 @@ use super::eval::share;
 use super::float::FloatNetwork;
 use super::save;
 use super::sweep::sweep;
-use super::synth::Random;
 use crate::bundle::{Bundle, Manifest, Quantization};
 use crate::infer::EngineError;
 use crate::infer::engine::{normalization, normalize, read_graph};
 use crate::infer::registry::OPERATORS;
 use crate::kernels::Backend;
+use crate::random::Random;
 
 /// What measured best: see docs/QUANTIZATION.md.
-pub const METHOD: Method = Method::Mse;
+pub const METHOD: Method = Method::Minmax;
 /// Pictures that ranges are measured on.
 const CALIBRATION: usize = 512;
 /// Other pictures that `--report` compares on.
@@ -212,10 +212,6 @@ pub fn on_pictures(bundle: &Bundle, pictures: &[Vec<u8>]) -> Result<Bundle, Mode
 pub fn synthetic(bundle: &Bundle, seed: u64) -> Result<Bundle, ModelError> {
     let size = bundle.manifest.preprocessing.crop as usize;
     let mut random = Random::new(seed ^ 0x5eed);
-    let mut noise = || {
-        (0..3 * size * size)
-            .map(|_| random.bits().to_le_bytes()[7])
-            .collect()
-    };
+    let mut noise = || (0..3 * size * size).map(|_| random.byte()).collect();
     on_pictures(bundle, &[noise(), noise()])
 }
