@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-all cross clean need tools
+.PHONY: help run test test-arm test-all cross models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -27,8 +27,12 @@ cross: ## build the static ARM binary, target/aarch64-unknown-linux-musl/release
 test-arm: cross need ## run the ARM binary under QEMU and compare its output with this machine's, byte for byte
 	cross/compare.sh
 
-test-all: test test-arm ## everything, also what is too slow for every change
-	cargo clippy --all-targets -- -D warnings   # the device program without the workshop
+test-all: test test-arm ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
+	cargo clippy --all-targets -- -D warnings
+	DATA=$(DATA) models/check.sh
+
+models: need ## make the default bundle anew: make models DATA=FOLDER
+	DATA=$(DATA) models/build.sh
 
 clean: ## remove everything that was built
 	cargo clean
