@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -41,6 +41,17 @@ impl Bench {
             .env("RESNETD_LOG", "warn")
             .env_remove("RESNETD_ISA");
         command
+    }
+
+    /// `resnetd run` on the socket `labels.sock`.
+    fn daemon(&self, arguments: &[&str]) -> Child {
+        let mut command = self.resnetd();
+        command.args(["run", "--model", "tiny.nnef.tar", "--socket", "labels.sock"]);
+        command
+            .args(arguments)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -226,19 +237,7 @@ fn connect(path: &Path) -> UnixStream {
 fn a_folder_of_pictures_becomes_a_label_each_on_the_socket() {
     let bench = Bench::new();
     let socket = bench.path("labels.sock");
-    let mut daemon = bench
-        .resnetd()
-        .args([
-            "run",
-            "--model",
-            "tiny.nnef.tar",
-            "--source",
-            "images:.?fps=2",
-        ])
-        .args(["--frames", "4", "--socket", "labels.sock"])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut daemon = bench.daemon(&["--source", "images:.?fps=2", "--frames", "4"]);
     let stream = connect(&socket);
     let messages: Vec<Value> = BufReader::new(stream)
         .lines()
@@ -263,20 +262,7 @@ fn a_folder_of_pictures_becomes_a_label_each_on_the_socket() {
 fn a_signal_ends_the_daemon_within_a_second_and_removes_the_socket() {
     let bench = Bench::new();
     let socket = bench.path("labels.sock");
-    let mut daemon = bench
-        .resnetd()
-        .args([
-            "run",
-            "--model",
-            "tiny.nnef.tar",
-            "--source",
-            "demo:",
-            "--socket",
-            "labels.sock",
-        ])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut daemon = bench.daemon(&["--source", "demo:"]);
     let mut first = String::new();
     BufReader::new(connect(&socket))
         .read_line(&mut first)

@@ -24,13 +24,15 @@ const ENDING: &str = ".nnef.tar";
 pub struct Loaded {
     pub engine: Engine,
     preprocessor: Preprocessor,
+    /// Why this bundle and no other.
+    why: &'static str,
 }
 
 impl Loaded {
     /// # Errors
     /// If there is no bundle, or it cannot be run.
     pub fn open(models: Option<&Models>) -> Result<Self, Failure> {
-        let path = choose(models)?;
+        let (path, why) = choose(models)?;
         let started = Instant::now();
         let engine = Engine::load(&path)?;
         let preprocessor = Preprocessor::new(&engine.manifest().preprocessing)
@@ -44,6 +46,7 @@ impl Loaded {
         Ok(Self {
             engine,
             preprocessor,
+            why,
         })
     }
 
@@ -62,7 +65,7 @@ impl Loaded {
                 labels: manifest.labels.len(),
             },
             labels: self.engine.labels().clone(),
-            detail: format!("the first of the models given{accuracy}"),
+            detail: format!("{}{accuracy}", self.why),
             classifier: Box::new(self),
         }
     }
@@ -104,17 +107,20 @@ impl Classifier for Loaded {
     }
 }
 
-/// The first of a list, the most accurate of a folder, else the one that comes with the program.
-pub fn choose(models: Option<&Models>) -> Result<PathBuf, Failure> {
+/// The first of a list, the most accurate of a folder, else the one that comes with the program; and
+/// in words which of these.
+fn choose(models: Option<&Models>) -> Result<(PathBuf, &'static str), Failure> {
     match models {
         Some(Models::List(list)) => match list.first() {
-            Some(first) => Ok(first.clone()),
+            Some(first) => Ok((first.clone(), "the first of the models named")),
             None => Err(Failure::Model(
                 "the list of models is empty; name one".into(),
             )),
         },
-        Some(Models::Folder(folder)) => most_accurate(folder),
-        None => default(),
+        Some(Models::Folder(folder)) => {
+            most_accurate(folder).map(|path| (path, "the most accurate of the folder"))
+        }
+        None => default().map(|path| (path, "the model that comes with the program")),
     }
 }
 

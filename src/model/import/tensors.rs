@@ -114,3 +114,44 @@ impl Tensors {
         Err(ModelError::LeftOver(shown + &more))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_kinds_of_floats_are_read_and_others_refused() {
+        let read = |dtype, data: &[u8]| floats("x", dtype, data);
+        assert_eq!(read(Dtype::F32, &1.5f32.to_le_bytes()).unwrap(), [1.5]);
+        assert_eq!(
+            read(Dtype::F16, &f16::from_f32(-0.25).to_le_bytes()).unwrap(),
+            [-0.25]
+        );
+        assert_eq!(
+            read(Dtype::BF16, &bf16::from_f32(3.0).to_le_bytes()).unwrap(),
+            [3.0]
+        );
+        assert!(
+            read(Dtype::I64, &[0; 8])
+                .unwrap_err()
+                .to_string()
+                .contains("I64")
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_left_over_is_named() {
+        let mut tensors = Tensors::default();
+        tensors.insert("a".into(), vec![1], vec![0.0]);
+        assert!(tensors.take("b", 1).unwrap_err().to_string().contains('b'));
+        assert!(
+            tensors
+                .take("a", 2)
+                .unwrap_err()
+                .to_string()
+                .contains("1 dimensions")
+        );
+        tensors.insert("extra".into(), vec![1], vec![0.0]);
+        assert!(tensors.finish().unwrap_err().to_string().contains("extra"));
+    }
+}
