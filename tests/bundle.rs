@@ -242,6 +242,24 @@ fn graphs_that_do_not_fit_their_tensors_are_errors_not_panics() {
 }
 
 #[test]
+fn activations_beyond_any_real_network_are_refused_before_they_exist() {
+    let mut wide = edit_text(
+        "graph.nnef",
+        "shape = [1, 224, 224, 3]",
+        "shape = [1, 30000, 30000, 3]",
+    );
+    let manifest = &mut wide
+        .iter_mut()
+        .find(|(n, _)| n == "resnetd.json")
+        .unwrap()
+        .1;
+    let text = String::from_utf8(manifest.clone()).unwrap();
+    *manifest = text.replace("224", "2048").into_bytes();
+    let error = engine_refusal(&wide);
+    assert!(error.contains("has an output of"), "{error}");
+}
+
+#[test]
 fn weights_of_minus_128_are_refused() {
     let error = engine_refusal(&edit("fc_weights.dat", |data| data[130] = 0x80));
     assert!(error.contains("-128"), "{error}");

@@ -152,7 +152,10 @@ impl Engine {
 pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, EngineError> {
     let read = || nnef(backend).model_for_read(&mut bundle.bytes());
     let reason = match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(model)) => return Ok(model),
+        Ok(Ok(model)) => match oversized(&model) {
+            None => return Ok(model),
+            Some(reason) => reason,
+        },
         Ok(Err(e)) => one_line(&format!("{e:#}")),
         Err(_) => "tract's reader gave up on it".to_owned(),
     };
@@ -160,6 +163,28 @@ pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, Engin
         path: bundle.path.clone(),
         reason,
     })
+}
+
+/// No activation of a network that we run is larger: a ResNet's first, in float, at 2048 x 2048.
+const MAX_TENSOR: usize = 512 << 20;
+
+/// A tensor that would take more memory than any real one; only its shape exists so far.
+fn oversized(model: &TypedModel) -> Option<String> {
+    let outlets = model
+        .nodes
+        .iter()
+        .flat_map(|n| n.outputs.iter().map(move |o| (n, &o.fact)));
+    for (node, fact) in outlets {
+        let size = fact.datum_type.size_of();
+        let bytes = fact.shape.as_concrete().map(|dims| {
+            dims.iter()
+                .fold(size, |product, &d| product.saturating_mul(d))
+        });
+        if bytes.is_none_or(|bytes| bytes > MAX_TENSOR) {
+            return Some(format!("{} has an output of {:?}", node.name, fact.shape));
+        }
+    }
+    None
 }
 
 /// The parser's errors span many lines; the first few words say what there is to say.
