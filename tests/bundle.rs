@@ -52,10 +52,9 @@ fn engine_refusal(contents: &Contents) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.nnef.tar");
     std::fs::write(&path, archive(contents)).unwrap();
-    match Engine::load(&path) {
-        Ok(_) => String::new(),
-        Err(error) => error.to_string(),
-    }
+    Engine::load(&path)
+        .err()
+        .map_or(String::new(), |error| error.to_string())
 }
 
 fn edit(name: &str, change: impl Fn(&mut Vec<u8>)) -> Contents {
@@ -266,11 +265,25 @@ fn weights_of_minus_128_are_refused() {
 }
 
 #[test]
-fn scales_that_are_not_finite_are_refused() {
-    let error = engine_refusal(&edit("fc_scales.dat", |data| {
-        data[128..132].copy_from_slice(&f32::INFINITY.to_le_bytes());
-    }));
-    assert!(error.contains("inf"), "{error}");
+fn numbers_that_are_not_finite_are_refused() {
+    for value in [f32::INFINITY, f32::NAN] {
+        let error = refusal(&edit("fc_scales.dat", |data| {
+            data[128..132].copy_from_slice(&value.to_le_bytes());
+        }));
+        assert!(error.contains("not finite"), "{error}");
+    }
+}
+
+#[test]
+fn what_makes_tract_panic_or_hang_is_refused() {
+    let graph = |from: &str, to: &str| refusal(&edit_text("graph.nnef", from, to));
+    let recursion =
+        "fragment relu(x: tensor<scalar>) -> (y: tensor<scalar>) { y = relu(x); }\ngraph network";
+    assert!(graph("graph network", recursion).contains("expected"));
+    let minus = format!("zz = {}1;\n  conv1 =", "-".repeat(60));
+    assert!(graph("conv1 =", &minus).contains("expected"));
+    assert!(graph("conv1 =", "# \"\n  conv1 =").contains("does not belong"));
+    assert!(graph("resnetd_max_pool(", "pad<scalar>(").contains("unknown operator pad"));
 }
 
 #[test]

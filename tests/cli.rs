@@ -283,13 +283,17 @@ fn a_signal_ends_the_daemon_within_a_second_and_removes_the_socket() {
 #[test]
 fn the_workshop_goes_from_weights_to_a_measured_bundle() {
     let bench = Bench::new();
-    for (class, k) in [("a", 0), ("b", 1), ("b", 2)] {
-        std::fs::create_dir_all(bench.path("data").join(class)).unwrap();
-        common::write_png(&bench.path("data").join(class).join(format!("{k}.png")), k);
-    }
-    for class in "cdefghij".chars() {
-        std::fs::create_dir_all(bench.path("data").join(class.to_string())).unwrap();
-        common::write_png(&bench.path("data").join(class.to_string()).join("3.png"), 3);
+    // more pictures than calibration takes, so that some are left to compare on
+    for (class, shade) in ('a'..='j').zip(1u8..) {
+        let folder = bench.path("data").join(class.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        for k in 0..53u8 {
+            let picture: Vec<u8> = (0..192u8)
+                .map(|i| i.wrapping_mul(shade).wrapping_add(k))
+                .collect();
+            let path = folder.join(format!("{k:02}.png"));
+            image::save_buffer(path, &picture, 8, 8, image::ExtendedColorType::Rgb8).unwrap();
+        }
     }
     let workshop = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_resnetd-model"))
@@ -329,9 +333,9 @@ fn the_workshop_goes_from_weights_to_a_measured_bundle() {
         "--write",
     ]);
     let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
-    assert_eq!(evaluated["images"], 11);
+    assert_eq!(evaluated["images"], 530);
     let inspected: Value =
         serde_json::from_slice(&bench.run(&["inspect", "--json", "int8.nnef.tar"]).stdout).unwrap();
-    assert_eq!(inspected["accuracy"]["images"], 11, "{inspected}");
-    assert_eq!(inspected["quantization"]["images"], 11, "{inspected}");
+    assert_eq!(inspected["accuracy"]["images"], 530, "{inspected}");
+    assert_eq!(inspected["quantization"]["images"], 512, "{inspected}");
 }

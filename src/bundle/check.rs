@@ -6,12 +6,11 @@ use std::path::Path;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::archive::Entry;
-use super::{BundleError, FORMAT, GRAPH, MANIFEST, Manifest};
+use super::{BundleError, FORMAT, GRAPH, MANIFEST, Manifest, graph};
+use crate::spec::Preprocessing;
 
 /// Bytes of text in `resnetd.json` and `graph.nnef`.
 const MAX_TEXT: usize = 1 << 20;
-/// How deep brackets nest in a graph; tract's parser recurses.
-const MAX_NESTING: usize = 16;
 /// Largest dimension of a tensor; the largest of a ResNet is 2048.
 const MAX_DIM: u32 = 1 << 15;
 /// tract's tensor header.
@@ -107,7 +106,6 @@ pub fn manifest(bytes: &[u8], entries: &[Entry]) -> Result<Manifest, Reason> {
 }
 
 fn sensible(m: &Manifest) -> Result<(), Reason> {
-    let p = &m.preprocessing;
     let refuse = |what: String| Err(Reason::Refused(what));
     if m.labels.is_empty() {
         return refuse("it has no labels".into());
@@ -118,15 +116,20 @@ fn sensible(m: &Manifest) -> Result<(), Reason> {
     if m.name.is_empty() || m.name.len() > 256 {
         return refuse("its name is empty or longer than 256 bytes".into());
     }
+    preprocessing(&m.preprocessing).map_err(Reason::Refused)
+}
+
+/// Sizes and statistics within what any network was trained with; the error says what is not.
+pub fn preprocessing(p: &Preprocessing) -> Result<(), String> {
     if !(1..=2048).contains(&p.crop) || !(p.crop..=4096).contains(&p.resize) {
-        return refuse(format!(
-            "preprocessing resizes to {} and crops to {}",
+        return Err(format!(
+            "preprocessing resizes to {} and crops to {}; 1 <= crop <= 2048, crop <= resize <= 4096",
             p.resize, p.crop
         ));
     }
     let finite = |v: &f32| v.is_finite() && v.abs() <= 1000.0;
     if !p.mean.iter().all(finite) || !p.std.iter().all(|s| finite(s) && *s > 1e-6) {
-        return refuse(format!(
+        return Err(format!(
             "preprocessing subtracts {:?} and divides by {:?}",
             p.mean, p.std
         ));
@@ -151,7 +154,7 @@ pub fn contents(bytes: &[u8], entries: &[Entry], operators: &[&str]) -> Result<(
     let (_, text) = find(bytes, entries, GRAPH)?;
     let text =
         std::str::from_utf8(text).map_err(|_| Reason::Refused(format!("{GRAPH} is no text")))?;
-    graph(text, operators)
+    graph::check(text, operators).map_err(|why| Reason::Refused(format!("{GRAPH}: {why}")))
 }
 
 fn identifier(name: &str) -> bool {
@@ -191,6 +194,11 @@ fn tensor(name: &str, data: &[u8]) -> Result<(), Reason> {
     if size != body.len() as u128 || u128::from(word(4)) != size {
         return refuse("its shape, its stated size and its size in the archive disagree");
     }
+    let is_f32 = item_type.0 == 0 && bits == 32;
+    let finite = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite();
+    if is_f32 && !body.chunks_exact(4).all(finite) {
+        return refuse("it holds a value that is not finite");
+    }
     Ok(())
 }
 
@@ -200,36 +208,4 @@ pub fn values(data: &[u8]) -> u64 {
         .get(44..48)
         .map_or(8, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     (data.len().saturating_sub(DAT_HEADER) as u64 * 8) / u64::from(bits.max(8))
-}
-
-/// Only calls of known operators, brackets that nest no deeper than needed.
-fn graph(text: &str, operators: &[&str]) -> Result<(), Reason> {
-    let refuse = |what: String| Err(Reason::Refused(format!("{GRAPH}: {what}")));
-    let mut depth = 0usize;
-    let mut word = String::new();
-    let mut quoted = false;
-    for c in text.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            _ if quoted => {}
-            c if c.is_ascii_alphanumeric() || c == '_' => {
-                word.push(c);
-                continue;
-            }
-            '(' | '[' | '{' => {
-                depth += 1;
-                if depth > MAX_NESTING {
-                    return refuse(format!("brackets nest deeper than {MAX_NESTING}"));
-                }
-                if c == '(' && !word.is_empty() && !operators.contains(&&*word) && depth > 1 {
-                    return refuse(format!("unknown operator {word}"));
-                }
-            }
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            c if c.is_whitespace() => continue,
-            _ => {}
-        }
-        word.clear();
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@
 
 mod archive;
 mod check;
+mod graph;
 mod manifest;
 
 use std::fs;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use check::preprocessing as check_preprocessing;
 pub use manifest::{Accuracy, FORMAT, Manifest, Provenance, Quantization};
 
 /// The name of the manifest in the archive.
@@ -43,7 +45,7 @@ pub enum BundleError {
     Foreign { path: PathBuf, reason: String },
     #[error("{path} is damaged: {reason}; copy it again from where it came", path = path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("{path} is refused: {reason}", path = path.display())]
+    #[error("{path} is refused: {reason}; make it anew with `resnetd-model`", path = path.display())]
     Refused { path: PathBuf, reason: String },
     #[error(
         "{path} has format {found}, this program reads {FORMAT}; make it anew with this version's `resnetd-model`",

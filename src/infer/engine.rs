@@ -1,6 +1,5 @@
 //! Loads a bundle, plans it with tract, runs it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use tract_nnef::internal::*;
 use tract_nnef::tract_core::plan::SimpleState;
 
 use super::activation::probabilities;
+use super::quiet;
 use super::registry::{OPERATORS, nnef};
 use crate::bundle::{Bundle, BundleError, Manifest};
 use crate::kernels::{Backend, Isa, IsaError};
@@ -20,7 +20,7 @@ pub enum EngineError {
     Bundle(#[from] BundleError),
     #[error(transparent)]
     Isa(#[from] IsaError),
-    #[error("{path}: the network cannot be built: {reason}", path = path.display())]
+    #[error("{path}: the network cannot be built: {reason}; make the bundle anew with `resnetd-model`", path = path.display())]
     Graph { path: PathBuf, reason: String },
     #[error("{path} contradicts itself: {reason}; it must not serve labels", path = path.display())]
     Contradiction { path: PathBuf, reason: String },
@@ -59,26 +59,18 @@ impl Engine {
         let backend = Backend::selected()?;
         let bundle = Bundle::open(path, OPERATORS)?;
         let model = read_graph(&bundle, backend)?;
-        Self::plan(bundle, model, backend)
-    }
-
-    fn plan(bundle: Bundle, model: TypedModel, backend: Backend) -> Result<Self, EngineError> {
-        let path = bundle.path.clone();
-        let graph = |e: TractError| EngineError::Graph {
-            path: path.clone(),
-            reason: format!("{e:#}"),
-        };
-        let manifest = bundle.manifest.clone();
-        drop(bundle); // its bytes are as large as the network
-        let input = check(&model, &manifest).map_err(|reason| EngineError::Contradiction {
-            path: path.clone(),
+        let manifest = bundle.manifest;
+        let contradiction = |reason| EngineError::Contradiction {
+            path: path.to_owned(),
             reason,
+        };
+        let input = check(&model, &manifest).map_err(contradiction)?;
+        let state = guarded(path, || {
+            model
+                .into_optimized()
+                .and_then(TypedModel::into_runnable)
+                .and_then(|plan| plan.spawn())
         })?;
-        let plan = model
-            .into_optimized()
-            .and_then(TypedModel::into_runnable)
-            .map_err(graph)?;
-        let state = plan.spawn().map_err(graph)?;
         let labels = manifest.labels.clone().into();
         Ok(Self {
             manifest,
@@ -137,6 +129,10 @@ impl Engine {
         };
         let outputs = self.state.run(tvec!(input))?;
         let logits = outputs[0].try_as_plain_ram()?.as_slice::<f32>()?;
+        ensure!(
+            logits.iter().all(|x| x.is_finite()),
+            "the network's scores are no numbers"
+        );
         out.logits.clear();
         out.logits.extend_from_slice(logits);
         out.probabilities.resize(logits.len(), 0.0);
@@ -145,22 +141,29 @@ impl Engine {
     }
 }
 
-/// Builds the network of a checked bundle. A panic in tract's reader is an error of the file.
+/// Builds the network of a checked bundle.
 ///
 /// # Errors
-/// If tract cannot build it.
+/// If tract cannot build it, or it asks for more memory than any real one.
 pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, EngineError> {
-    let read = || nnef(backend).model_for_read(&mut bundle.bytes());
-    let reason = match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(Ok(model)) => match oversized(&model) {
-            None => return Ok(model),
-            Some(reason) => reason,
-        },
-        Ok(Err(e)) => one_line(&format!("{e:#}")),
-        Err(_) => "tract's reader gave up on it".to_owned(),
+    guarded(&bundle.path, || {
+        let model = nnef(backend).model_for_read(&mut bundle.bytes())?;
+        match oversized(&model) {
+            None => Ok(model),
+            Some(reason) => bail!(reason),
+        }
+    })
+}
+
+/// Calls tract on a file's network; a panic in it is an error of the file, and nothing is printed.
+fn guarded<T>(path: &Path, call: impl FnOnce() -> TractResult<T>) -> Result<T, EngineError> {
+    let reason = match quiet::catch(call) {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(e)) => one_line(&e.root_cause().to_string()),
+        Err(_) => "tract gave up on it".to_owned(),
     };
     Err(EngineError::Graph {
-        path: bundle.path.clone(),
+        path: path.to_owned(),
         reason,
     })
 }

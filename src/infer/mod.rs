@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod qconv;
 pub mod qdense;
 pub mod qpool;
+mod quiet;
 pub mod registry;
 pub mod weights;
 pub use engine::{Engine, EngineError};

@@ -136,21 +136,11 @@ impl EvalOp for QConv {
             Some(r) => Some(r.try_as_plain_ram()?.as_slice::<u8>()?),
             None => None,
         };
-        let mut y = uninitialized_u8(&[1, g.out_h(), g.out_w(), g.out_c])?;
+        let mut y = Tensor::zero::<u8>(&[1, g.out_h(), g.out_w(), g.out_c])?;
         let mut out = y.try_as_plain_ram_mut()?;
         self.backend()
             .conv(&self.conv, x, residual, out.as_slice_mut::<u8>()?);
         Ok(tvec!(y.into_tvalue()))
-    }
-}
-
-/// A tensor whose bytes the caller will write, every one.
-pub(super) fn uninitialized_u8(shape: &[usize]) -> TractResult<Tensor> {
-    // SAFETY: any byte is a valid u8, and tract's buffers come from an allocator that gives
-    // readable memory; every kernel writes its whole output before anybody reads it.
-    #[allow(unsafe_code)]
-    unsafe {
-        Tensor::uninitialized::<u8>(shape)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tract_nnef::internal::*;
 
-use super::qconv::{nhwc, uninitialized_u8};
+use super::qconv::nhwc;
 use crate::kernels::pool::{self, GlobalAverage};
 use crate::kernels::{Geometry, Quant};
 
@@ -25,7 +25,7 @@ impl EvalOp for QMaxPool {
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let g = &self.geometry;
-        let mut y = uninitialized_u8(&[1, g.out_h(), g.out_w(), g.in_c])?;
+        let mut y = Tensor::zero::<u8>(&[1, g.out_h(), g.out_w(), g.in_c])?;
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
         pool::max(g, x, y.try_as_plain_ram_mut()?.as_slice_mut::<u8>()?);
         Ok(tvec!(y.into_tvalue()))
@@ -47,10 +47,36 @@ impl TypedOp for QMaxPool {
 }
 
 /// Average over all pixels, requantized: u8 `[1, h, w, c]` to u8 `[1, 1, 1, c]`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub struct QGlobalAverage {
     pub input: Quant,
     pub output: Quant,
+    average: GlobalAverage,
+}
+
+impl PartialEq for QGlobalAverage {
+    fn eq(&self, other: &Self) -> bool {
+        (self.input, self.output, self.average.pixels())
+            == (other.input, other.output, other.average.pixels())
+    }
+}
+
+impl Eq for QGlobalAverage {}
+
+impl QGlobalAverage {
+    /// Prepares the average of pictures of `pixels` pixels.
+    ///
+    /// # Errors
+    /// If there are none, or absurdly many.
+    pub fn new(pixels: usize, input: Quant, output: Quant) -> TractResult<Self> {
+        let average = GlobalAverage::new(pixels, input, output)
+            .with_context(|| format!("a picture of {pixels} pixels cannot be averaged"))?;
+        Ok(Self {
+            input,
+            output,
+            average,
+        })
+    }
 }
 
 impl Op for QGlobalAverage {
@@ -65,14 +91,13 @@ impl EvalOp for QGlobalAverage {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let &[_, h, w, c] = inputs[0].shape() else {
+        let &[_, _, _, c] = inputs[0].shape() else {
             bail!("expected NHWC")
         };
-        let average = GlobalAverage::new(h * w, self.input, self.output)
-            .context("too many pixels to average")?;
-        let mut y = uninitialized_u8(&[1, 1, 1, c])?;
+        let mut y = Tensor::zero::<u8>(&[1, 1, 1, c])?;
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
-        average.run(x, y.try_as_plain_ram_mut()?.as_slice_mut::<u8>()?);
+        self.average
+            .run(x, y.try_as_plain_ram_mut()?.as_slice_mut::<u8>()?);
         Ok(tvec!(y.into_tvalue()))
     }
 }
@@ -81,8 +106,8 @@ impl TypedOp for QGlobalAverage {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let [h, w, c] = nhwc(inputs[0])?;
         ensure!(
-            (1..=pool::MAX_AVERAGED_PIXELS).contains(&(h * w)),
-            "a picture of {h} x {w} cannot be averaged"
+            h * w == self.average.pixels(),
+            "an average prepared for another size than {h} x {w}"
         );
         Ok(tvec!(u8::fact([1, 1, 1, c])))
     }

@@ -342,10 +342,9 @@ fn load_max_pool(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> Tract
 fn load_average(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResult<Value> {
     let mut args = Args { builder, call };
     let input = args.input("input")?;
-    let op = QGlobalAverage {
-        input: args.quant("input_scale", "input_zero")?,
-        output: args.quant("output_scale", "output_zero")?,
-    };
+    let [h, w, _] = args.size(input)?;
+    let quant = args.quant("input_scale", "input_zero")?;
+    let op = QGlobalAverage::new(h * w, quant, args.quant("output_scale", "output_zero")?)?;
     builder.wire(op, &[input])
 }
 

@@ -107,17 +107,11 @@ impl PackedWeights {
             (0..self.depth)
                 .map(|k| self.at(o, k))
                 .fold(WeightSum::default(), |s, w| WeightSum {
-                    signed: s.signed + i32::from(w),
-                    magnitude: s.magnitude + u32::from(w.unsigned_abs()),
+                    signed: s.signed + i64::from(w),
+                    magnitude: s.magnitude + i64::from(w.unsigned_abs()),
                 })
         };
         (0..self.out_c).map(sum).collect()
-    }
-
-    /// Bytes held in memory, padding included.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.data.len()
     }
 }
 

@@ -65,6 +65,11 @@ impl GlobalAverage {
         })
     }
 
+    #[must_use]
+    pub fn pixels(&self) -> usize {
+        self.pixels
+    }
+
     /// `x` is `[pixels][y.len()]`.
     pub fn run(&self, x: &[u8], y: &mut [u8]) {
         const LANES: usize = 64;

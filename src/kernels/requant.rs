@@ -108,8 +108,8 @@ fn round_half_even(t: f32) -> i32 {
 /// What a channel's weights sum to: as they are, and in magnitude.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WeightSum {
-    pub signed: i32,
-    pub magnitude: u32,
+    pub signed: i64,
+    pub magnitude: i64,
 }
 
 /// `b - z_x * sum(w)` per channel.
@@ -133,11 +133,12 @@ pub fn fold_zero_point(
         .zip(sums)
         .enumerate()
         .map(|(c, (&b, sum))| {
-            let bound = i64::from(b).abs() + 255 * i64::from(sum.magnitude);
+            let bound = i64::from(b).abs() + 255 * sum.magnitude;
             if bound > i64::from(i32::MAX) {
                 return Err(QuantError::Bias(b, c));
             }
-            Ok(b - input.zero.get() * sum.signed)
+            let folded = i64::from(b) - i64::from(input.zero.get()) * sum.signed;
+            i32::try_from(folded).map_err(|_| QuantError::Bias(b, c))
         })
         .collect()
 }

@@ -141,21 +141,14 @@ impl Dataset {
         Ok(bytes)
     }
 
-    /// `count` pictures spread evenly, hence over all classes, beginning `phase` (`0..1`) of the way
-    /// from one to the next, so that two phases choose different ones.
+    /// `count` pictures spread evenly, hence over all classes, none of them among `without` (ascending).
     #[must_use]
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
-    pub fn spread(&self, count: usize, phase: f64) -> Vec<usize> {
-        let step = self.len() as f64 / count.min(self.len()) as f64;
-        let mut chosen: Vec<usize> = (0..count.min(self.len()))
-            .map(|i| (((i as f64 + phase) * step) as usize).min(self.len() - 1))
+    pub fn spread(&self, count: usize, without: &[usize]) -> Vec<usize> {
+        let left: Vec<usize> = (0..self.len())
+            .filter(|i| without.binary_search(i).is_err())
             .collect();
-        chosen.dedup();
-        chosen
+        let count = count.min(left.len());
+        (0..count).map(|i| left[i * left.len() / count]).collect()
     }
 
     /// The class of every picture as an index into `labels`: by name where folders are named like
@@ -225,11 +218,13 @@ mod tests {
     }
 
     #[test]
-    fn two_phases_choose_different_pictures() {
+    fn held_out_pictures_are_never_calibration_pictures() {
         let names: Vec<String> = (0..100).map(|i| format!("c/{i:03}.jpg")).collect();
         let set = made(&names.iter().map(|n| &**n).collect::<Vec<_>>());
-        let (a, b) = (set.spread(10, 0.0), set.spread(10, 0.5));
-        assert_eq!((a.len(), b.len()), (10, 10));
-        assert!(a.iter().all(|i| !b.contains(i)));
+        let first = set.spread(60, &[]);
+        let second = set.spread(60, &first);
+        assert_eq!((first.len(), second.len()), (60, 40));
+        assert!(first.iter().all(|i| !second.contains(i)));
+        assert_eq!(set.spread(100, &(0..100).collect::<Vec<_>>()), [0usize; 0]);
     }
 }

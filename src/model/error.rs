@@ -54,6 +54,8 @@ pub enum ModelError {
         "the network has {classes} classes and {labels} labels; give a file with one label a line by --labels"
     )]
     Labels { classes: usize, labels: usize },
+    #[error("{0}; say what the network was trained with by --resize, --crop, --mean and --std")]
+    Preprocessing(String),
     #[error("{name} ({op}): {reason}")]
     Lower {
         name: String,

@@ -33,6 +33,8 @@ pub struct Calibrated {
     manifest: Manifest,
     path: PathBuf,
     data: String,
+    /// The pictures that were measured, as places in their set.
+    measured: Vec<usize>,
     images: usize,
     backend: Backend,
 }
@@ -44,6 +46,7 @@ impl Calibrated {
     /// If the bundle is not a float ResNet, or the pictures cannot be read.
     pub fn measure(path: &Path, set: &Dataset) -> Result<Self, ModelError> {
         let mut found = Self::open(&Bundle::open(path, OPERATORS)?)?;
+        let chosen = set.spread(CALIBRATION, &[]);
         let table = normalization(
             found.manifest.preprocessing.mean,
             found.manifest.preprocessing.std,
@@ -51,7 +54,7 @@ impl Calibrated {
         let size = found.manifest.preprocessing.crop as usize;
         let swept = sweep(
             "measuring activations",
-            (set, &set.spread(CALIBRATION, 0.0)),
+            (set, &chosen),
             &found.manifest.preprocessing,
             || Ok(vec![Histogram::default(); found.network.measured.len()]),
             |histograms, picture| {
@@ -62,6 +65,7 @@ impl Calibrated {
             },
         )?;
         found.images = swept.results.len();
+        found.measured = chosen;
         found.data = set
             .path
             .file_name()
@@ -92,6 +96,7 @@ impl Calibrated {
             manifest: bundle.manifest.clone(),
             path: bundle.path.clone(),
             data: String::new(),
+            measured: Vec::new(),
             images: 0,
             backend,
         })
@@ -135,7 +140,13 @@ impl Calibrated {
     pub fn report(&self, set: &Dataset) -> Result<String, ModelError> {
         let p = &self.manifest.preprocessing;
         let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
-        let pictures = set.spread(HELD_OUT, 0.5);
+        let pictures = set.spread(HELD_OUT, &self.measured);
+        if pictures.is_empty() {
+            let measured = self.measured.len();
+            return Ok(format!(
+                "not compared: all {measured} pictures were used to measure ranges\n"
+            ));
+        }
         let float = sweep(
             "float",
             (set, &pictures),

@@ -117,10 +117,14 @@ impl Build<'_> {
                     geometry: geometry(*window, &shape)?,
                 })
             }
-            Kind::Average => Box::new(QGlobalAverage {
-                input: input_quant,
-                output: Self::find(&self.quants, layer.output, layer)?,
-            }),
+            Kind::Average => {
+                let output = Self::find(&self.quants, layer.output, layer)?;
+                Box::new(QGlobalAverage::new(
+                    shape[1] * shape[2],
+                    input_quant,
+                    output,
+                )?)
+            }
             Kind::Dense(weights) => {
                 let r = round(weights, input_quant.scale)?;
                 let weights = weights::Weights::new(&r.weights, self.backend)?;

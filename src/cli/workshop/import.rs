@@ -42,12 +42,8 @@ pub struct Args {
     bgr: bool,
 }
 
-fn triple(text: &str) -> Result<[f32; 3], String> {
-    let values: Result<Vec<f32>, _> = text.split(',').map(|v| v.trim().parse()).collect();
-    let values = values.map_err(|e| e.to_string())?;
-    values
-        .try_into()
-        .map_err(|_| "three numbers are needed, as in 0.485,0.456,0.406".into())
+fn triple(text: &str) -> Result<[f32; 3], &'static str> {
+    import::triple(text).ok_or("three numbers are needed, as in 0.485,0.456,0.406")
 }
 
 impl Args {

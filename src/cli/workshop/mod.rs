@@ -47,9 +47,10 @@ impl From<ModelError> for Failure {
             ModelError::Bundle(error) => error.into(),
             ModelError::Engine(error) => error.into(),
             ModelError::Tract(_) => Self::Internal(error.to_string()),
-            ModelError::Labels { .. } | ModelError::Lower { .. } | ModelError::Quantized { .. } => {
-                Self::Model(error.to_string())
-            }
+            ModelError::Labels { .. }
+            | ModelError::Preprocessing(_)
+            | ModelError::Lower { .. }
+            | ModelError::Quantized { .. } => Self::Model(error.to_string()),
             _ => Self::Input(error.to_string()),
         }
     }

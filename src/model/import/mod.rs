@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::arch::Resnet;
 use super::error::ModelError;
 use super::save;
-use crate::bundle::{Bundle, FORMAT, Manifest, Provenance};
+use crate::bundle::{Bundle, FORMAT, Manifest, Provenance, check_preprocessing};
 use crate::spec::{Activation, ChannelOrder, Interpolation, Preprocessing};
 
 /// What the user says; the file's own metadata and ImageNet's customs stand in for the rest.
@@ -27,36 +27,69 @@ pub struct Options {
 }
 
 impl Options {
-    fn preprocessing(&self, meta: &tensors::Metadata) -> Preprocessing {
-        let numbers = |key: &str| -> Option<[f32; 3]> {
-            let values: Result<Vec<f32>, _> = meta
-                .get(key)?
-                .split(',')
-                .map(|v| v.trim().parse())
-                .collect();
-            values.ok()?.try_into().ok()
-        };
-        let size = |key: &str| meta.get(key)?.parse().ok();
-        let crop = self.crop.or_else(|| size("crop")).unwrap_or(IMAGENET.crop);
-        Preprocessing {
-            resize: self
-                .resize
-                .or_else(|| size("resize"))
-                .unwrap_or(IMAGENET.resize.max(crop)),
+    /// # Errors
+    /// If the file says what we cannot read or do: preprocessing that is not the training's gives
+    /// wrong labels.
+    fn preprocessing(&self, meta: &tensors::Metadata) -> Result<Preprocessing, ModelError> {
+        let crop = self
+            .crop
+            .map_or_else(|| read(meta, "crop", number), |c| Ok(Some(c)))?;
+        let crop = crop.unwrap_or(IMAGENET.crop);
+        let resize = self
+            .resize
+            .map_or_else(|| read(meta, "resize", number), |r| Ok(Some(r)))?;
+        let mean = self
+            .mean
+            .map_or_else(|| read(meta, "mean", triple), |m| Ok(Some(m)))?;
+        let std = self
+            .std
+            .map_or_else(|| read(meta, "std", triple), |s| Ok(Some(s)))?;
+        read(meta, "interpolation", |text| {
+            text.contains("bilinear").then_some(())
+        })?;
+        let found = Preprocessing {
+            resize: resize.unwrap_or(IMAGENET.resize.max(crop)),
             crop,
             interpolation: Interpolation::Bilinear,
-            mean: self
-                .mean
-                .or_else(|| numbers("mean"))
-                .unwrap_or(IMAGENET.mean),
-            std: self.std.or_else(|| numbers("std")).unwrap_or(IMAGENET.std),
+            mean: mean.unwrap_or(IMAGENET.mean),
+            std: std.unwrap_or(IMAGENET.std),
             channel_order: if self.bgr {
                 ChannelOrder::Bgr
             } else {
                 ChannelOrder::Rgb
             },
-        }
+        };
+        check_preprocessing(&found).map_err(ModelError::Preprocessing)?;
+        Ok(found)
     }
+}
+
+/// What the file's metadata says under `key`, if anything.
+fn read<T>(
+    meta: &tensors::Metadata,
+    key: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, ModelError> {
+    let Some(text) = meta.get(key) else {
+        return Ok(None);
+    };
+    let value = parse(text).ok_or_else(|| {
+        ModelError::Preprocessing(format!(
+            "the file's metadata says {key} = {text:?}, which is not supported"
+        ))
+    })?;
+    Ok(Some(value))
+}
+
+fn number(text: &str) -> Option<u32> {
+    text.trim().parse().ok()
+}
+
+/// Three numbers with commas between them.
+#[must_use]
+pub fn triple(text: &str) -> Option<[f32; 3]> {
+    let values: Result<Vec<f32>, _> = text.split(',').map(|v| v.trim().parse()).collect();
+    values.ok()?.try_into().ok()
 }
 
 /// ImageNet's statistics and torchvision's sizes, which most ResNets were trained with.
@@ -90,7 +123,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Bundle, ModelError> {
             labels: labels.len(),
         });
     }
-    let preprocessing = options.preprocessing(&metadata);
+    let preprocessing = options.preprocessing(&metadata)?;
     let graph = net.to_graph(preprocessing.crop as usize)?;
     let source = path
         .file_name()
