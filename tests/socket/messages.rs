@@ -40,7 +40,8 @@ fn messages_come_in_order_from_hello_to_stopping() {
         running.join().unwrap(),
         Totals {
             classified: 3,
-            bad: 1
+            bad: 1,
+            over: true
         }
     );
     assert!(!running.path().exists());
