@@ -4,19 +4,20 @@
 //! |---|---|---|
 //! | `source` | the first camera, else `demo:` | a machine with one camera needs no configuration |
 //! | `[[camera]]` with `name` and `source` | one camera named `camera` | for several, in place of `source` |
-//! | `model` or `models` | the model beside the program | `models` is a list in order of preference, or a folder |
+//! | `model` or `models` | the model that comes with the program: in `models/` here, in the source tree of the build, in `/usr/share/resnetd/models` | `models` is a list in order of preference, or a folder |
 //! | `socket` | systemd's, `/run/resnetd/`, `$XDG_RUNTIME_DIR`, `/tmp/resnetd-UID/`, the first that works | clients look in the same places |
 //! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
 //! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
 //!
 //! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
 
-use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use crate::plain_file;
 
 /// Larger files are a mistake (a bundle given as `--config`).
 const LARGEST: u64 = 1024 * 1024;
@@ -89,12 +90,8 @@ impl Config {
             path: path.into(),
             reason,
         };
-        if fs::metadata(path).map_err(unreadable)?.len() > LARGEST {
-            return Err(unreadable(io::Error::other(
-                "too large for a configuration",
-            )));
-        }
-        Self::parse(path, &fs::read_to_string(path).map_err(unreadable)?)
+        let text = plain_file::read_text(path, LARGEST).map_err(unreadable)?;
+        Self::parse(path, &text)
     }
 
     /// Reads and checks the text of a file that is called `path` in errors.

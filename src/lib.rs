@@ -19,6 +19,7 @@ pub mod kernels;
 pub mod label;
 #[cfg(feature = "tools")]
 pub mod model;
+pub mod plain_file;
 pub mod preprocess;
 pub mod publish;
 #[cfg(any(test, feature = "tools"))]

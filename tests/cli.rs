@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -121,6 +122,7 @@ fn every_mistake_has_its_exit_code_and_one_line() {
         5,
         "nowhere",
     );
+    fails(&with(&["run"], &["--source", "images:no.png"]), 7, "no.png");
     fails(
         &with(
             &["run", "--source", "demo:"],
@@ -140,6 +142,87 @@ fn every_mistake_has_its_exit_code_and_one_line() {
         .args(["bench", "tiny.nnef.tar"])
         .output();
     fails(&forced.unwrap(), 3, "mmx");
+}
+
+#[test]
+fn a_damaged_bundle_gives_way_to_the_next() {
+    let bench = Bench::new();
+    let sound = common::tiny_int8();
+    std::fs::write(bench.path("cut.nnef.tar"), &sound.bytes()[..5000]).unwrap();
+    std::fs::write(
+        bench.path("list.toml"),
+        "models = [\"cut.nnef.tar\", \"tiny.nnef.tar\"]",
+    )
+    .unwrap();
+    std::fs::write(bench.path("folder.toml"), "models = \".\"").unwrap();
+    let run = ["run", "--socket", "s", "--source", "images:0.png"];
+    let flags = ["--model", "cut.nnef.tar", "--model", "tiny.nnef.tar"];
+    let ways: [&[&str]; 3] = [
+        &flags,
+        &["--config", "list.toml"],
+        &["--config", "folder.toml"],
+    ];
+    for way in ways {
+        let output = bench.run(&[&run, way].concat());
+        let error = text(&output.stderr);
+        assert!(output.status.success(), "{way:?}: {error}");
+        assert!(error.contains("cut.nnef.tar"), "{way:?}: {error}");
+    }
+    std::fs::remove_file(bench.path("tiny.nnef.tar")).unwrap();
+    for way in ways {
+        fails(&bench.run(&[&run, way].concat()), 4, ".nnef.tar");
+    }
+}
+
+#[test]
+fn a_file_that_never_ends_is_refused_at_once() {
+    let bench = Bench::new();
+    let pipe = Command::new("mkfifo").arg(bench.path("pipe.png")).status();
+    assert!(pipe.unwrap().success());
+    let started = Instant::now();
+    for endless in ["/dev/zero", "pipe.png"] {
+        let model = ["--model", "tiny.nnef.tar"];
+        fails(&bench.run(&["inspect", endless]), 4, endless);
+        fails(&bench.run(&["run", "--config", endless]), 3, endless);
+        let classified = bench.run(&[&["classify"], &model[..], &[endless]].concat());
+        fails(&classified, 7, endless);
+    }
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_failure() {
+    let bench = Bench::new();
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        writer
+    };
+    let mut classify = bench.resnetd();
+    classify.args(["classify", "--model", "tiny.nnef.tar", "0.png", "1.png"]);
+    let mut import = Command::new(env!("CARGO_BIN_EXE_resnetd-model"));
+    let out = bench.path("float.nnef.tar");
+    let weights = common::golden("tiny_resnet.safetensors");
+    import.arg("import").arg(weights).arg("-o").arg(&out);
+    for mut command in [classify, import] {
+        let output = command.stdout(closed()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "");
+    }
+    assert!(out.exists());
+}
+
+#[test]
+fn a_name_that_is_no_utf_8_is_shown_in_json() {
+    let bench = Bench::new();
+    let name = std::ffi::OsStr::from_bytes(b"\xff.png");
+    std::fs::copy(bench.path("0.png"), bench.folder.path().join(name)).unwrap();
+    let mut classify = bench.resnetd();
+    classify.args(["classify", "--json", "--model", "tiny.nnef.tar"]);
+    let output = classify.arg(name).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(line["file"], "\u{fffd}.png");
 }
 
 #[test]

@@ -17,19 +17,20 @@ const ARROWS: &[(&str, &str)] = &[
     ("frame", "label spec"),
     ("label", "frame spec"),
     ("spec", "frame label"),
-    ("config", "spec"),
+    ("config", "plain_file spec"),
     // small tools that know no stage
+    ("plain_file", ""),
     ("ratelimit", ""),
     ("random", ""),
     ("slot", "frame"),
     // the stages
-    ("source", "frame ratelimit"),
+    ("source", "frame plain_file ratelimit"),
     ("preprocess", "frame spec"),
     ("infer", "bundle kernels label spec"),
     ("smooth", "label"),
     ("publish", "frame label ratelimit spec"),
     // beside them
-    ("bundle", "spec"),
+    ("bundle", "plain_file spec"),
     ("kernels", ""),
     // those who know the stages
     (
@@ -41,10 +42,10 @@ const ARROWS: &[(&str, &str)] = &[
         "bundle config daemon frame infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     // the workshop and its commands
-    ("cli::workshop", "bundle cli infer model"),
+    ("cli::workshop", "bundle cli infer model plain_file"),
     (
         "model",
-        "bundle frame infer kernels label preprocess random source spec",
+        "bundle frame infer kernels label plain_file preprocess random source spec",
     ),
     // the programs, and the crate's own file
     (PROGRAM, "cli"),
@@ -68,7 +69,15 @@ const UNSAFE: &[(&str, &str)] = &[
     ("src/publish/", "system calls on sockets"),
 ];
 
-const FORBIDDEN: &[&str] = &[".unwrap()", "panic!", "todo!", "unimplemented!", "dbg!"];
+const FORBIDDEN: &[&str] = &[
+    ".unwrap()",
+    "panic!",
+    "todo!",
+    "unimplemented!",
+    "dbg!",
+    "println!",
+    "print!",
+];
 
 const LONGEST_FILE: usize = 600;
 const LARGEST_FILE: u64 = 5 << 20;

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::plain_file;
+
 pub use check::preprocessing as check_preprocessing;
 pub use manifest::{Accuracy, FORMAT, Manifest, Provenance, Quantization};
 
@@ -39,8 +41,6 @@ pub enum BundleError {
         path: PathBuf,
         error: std::io::Error,
     },
-    #[error("{path} is {size} bytes; no bundle is larger than {MAX_FILE}", path = path.display())]
-    TooLarge { path: PathBuf, size: u64 },
     #[error("{path} is not a bundle: {reason}; make one with `resnetd-model`", path = path.display())]
     Foreign { path: PathBuf, reason: String },
     #[error("{path} is damaged: {reason}; copy it again from where it came", path = path.display())]
@@ -73,14 +73,8 @@ impl Bundle {
             path: path.to_owned(),
             error,
         };
-        let size = fs::metadata(path).map_err(read)?.len();
-        if size > MAX_FILE {
-            return Err(BundleError::TooLarge {
-                path: path.to_owned(),
-                size,
-            });
-        }
-        Self::from_bytes(path, fs::read(path).map_err(read)?, operators)
+        let bytes = plain_file::read(path, MAX_FILE).map_err(read)?;
+        Self::from_bytes(path, bytes, operators)
     }
 
     /// As [`Self::open`], from memory; `path` is for messages.

@@ -1,5 +1,6 @@
 //! `resnetd classify`: what is on these pictures?
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -44,7 +45,8 @@ pub struct Arguments {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    file: &'a Path,
+    /// A name that is no UTF-8 is shown as well as JSON can.
+    file: Cow<'a, str>,
     predictions: Vec<One<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     logits: Option<&'a [f32]>,
@@ -95,7 +97,7 @@ fn print(
     let mut out = io::stdout().lock();
     if arguments.json {
         let line = Line {
-            file,
+            file: file.to_string_lossy(),
             predictions: top
                 .iter()
                 .map(|s| One {

@@ -22,8 +22,8 @@ const MOST_TIMES: usize = 4096;
 const REFRESH: Duration = Duration::from_millis(100);
 /// News is announced, so this only bounds surprises.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How long standard output may take for the last lines.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long standard output may take for the last lines: with the daemon's own patience less than a second.
+const PATIENCE: Duration = Duration::from_millis(150);
 
 /// The console of one run.
 pub struct Console {

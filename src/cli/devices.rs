@@ -41,7 +41,7 @@ fn to_json(device: &Listed) -> Value {
         Err(error) => (Vec::new(), Value::String(error.to_string())),
     };
     json!({
-        "path": device.path, "card": device.card, "driver": device.driver,
+        "path": device.path.to_string_lossy(), "card": device.card, "driver": device.driver,
         "formats": formats, "error": error,
     })
 }

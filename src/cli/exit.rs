@@ -15,7 +15,7 @@ Exit codes:
   0  ended as asked
   1  internal failure: please report it
   2  wrong arguments
-  3  the configuration file
+  3  the configuration file or environment
   4  the model (bundle): missing, damaged, foreign
   5  the source or camera: missing, busy, no permission
   6  the socket: cannot be made, is taken, nobody listens

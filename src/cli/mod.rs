@@ -58,6 +58,10 @@ pub fn main() -> ExitCode {
 fn exit_code(program: &str, outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // The reader of our output has seen enough (`| head`).
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             say(&format!("{program}: {failure}"));
             ExitCode::from(&failure)

@@ -32,9 +32,21 @@ impl Loaded {
     /// # Errors
     /// If there is no bundle, or it cannot be run.
     pub fn open(models: Option<&Models>) -> Result<Self, Failure> {
-        let (path, why) = choose(models)?;
+        let Candidates { first, others, why } = candidates(models)?;
+        let mut outcome = Self::load(&first, why.first);
+        for path in others {
+            match outcome {
+                Ok(_) => break,
+                Err(failure) => log::warn!("{failure}; trying {}", path.display()),
+            }
+            outcome = Self::load(&path, why.others);
+        }
+        outcome
+    }
+
+    fn load(path: &Path, why: &'static str) -> Result<Self, Failure> {
         let started = Instant::now();
-        let engine = Engine::load(&path)?;
+        let engine = Engine::load(path)?;
         let preprocessor = Preprocessor::new(&engine.manifest().preprocessing)
             .map_err(|e| Failure::Model(format!("{}: {e}", path.display())))?;
         log::info!(
@@ -107,58 +119,107 @@ impl Classifier for Loaded {
     }
 }
 
-/// The first of a list, the most accurate of a folder, else the one that comes with the program; and
-/// in words which of these.
-fn choose(models: Option<&Models>) -> Result<(PathBuf, &'static str), Failure> {
-    match models {
-        Some(Models::List(list)) => match list.first() {
-            Some(first) => Ok((first.clone(), "the first of the models named")),
-            None => Err(Failure::Model(
-                "the list of models is empty; name one".into(),
-            )),
-        },
-        Some(Models::Folder(folder)) => {
-            most_accurate(folder).map(|path| (path, "the most accurate of the folder"))
-        }
-        None => default().map(|path| (path, "the model that comes with the program")),
+/// Bundles in the order in which they are tried.
+struct Candidates {
+    first: PathBuf,
+    others: std::vec::IntoIter<PathBuf>,
+    why: Why,
+}
+
+/// Why a bundle was taken, in words.
+struct Why {
+    first: &'static str,
+    others: &'static str,
+}
+
+impl Candidates {
+    fn new(paths: Vec<PathBuf>, why: Why) -> Option<Self> {
+        let mut others = paths.into_iter();
+        let first = others.next()?;
+        Some(Self { first, others, why })
     }
 }
 
-fn most_accurate(folder: &Path) -> Result<PathBuf, Failure> {
+/// Those of a list, those of a folder, else the one that comes with the program.
+fn candidates(models: Option<&Models>) -> Result<Candidates, Failure> {
+    let (paths, why) = match models {
+        Some(Models::List(list)) => (
+            list.clone(),
+            Why {
+                first: "the first of the models named",
+                others: "the first usable one of the models named",
+            },
+        ),
+        Some(Models::Folder(folder)) => (
+            by_accuracy(folder)?,
+            Why {
+                first: "the most accurate of the folder",
+                others: "the most accurate usable one of the folder",
+            },
+        ),
+        None => {
+            let only = "the model that comes with the program";
+            let why = Why {
+                first: only,
+                others: only,
+            };
+            (vec![default()?], why)
+        }
+    };
+    let none = || Failure::Model("the list of models is empty; name one".into());
+    Candidates::new(paths, why).ok_or_else(none)
+}
+
+/// The sound bundles of a folder, the most accurate first, equal ones by their names.
+fn by_accuracy(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let read = |error| {
         Failure::from(BundleError::Read {
             path: folder.to_owned(),
             error,
         })
     };
-    let mut best: Option<(f64, PathBuf)> = None;
+    let mut found: Vec<(f64, PathBuf)> = Vec::new();
+    let mut unsound = None;
     for entry in fs::read_dir(folder).map_err(read)? {
         let path = entry.map_err(read)?.path();
         if !path.to_string_lossy().ends_with(ENDING) {
             continue;
         }
-        let accuracy = Bundle::open(&path, OPERATORS)?.manifest.accuracy;
-        let top1 = accuracy.map_or(0.0, |a| a.top1);
-        if best.as_ref().is_none_or(|(other, _)| top1 > *other) {
-            best = Some((top1, path));
+        match Bundle::open(&path, OPERATORS) {
+            Ok(bundle) => {
+                let top1 = bundle.manifest.accuracy.map_or(0.0, |a| a.top1);
+                found.push((top1, path));
+            }
+            Err(error) => {
+                log::warn!("skipped: {error}");
+                unsound = Some(error);
+            }
         }
     }
-    let none = || Failure::Model(format!("{} holds no bundle (*{ENDING})", folder.display()));
-    best.map(|(_, path)| path).ok_or_else(none)
+    found.sort_by(|(a, first), (b, second)| b.total_cmp(a).then_with(|| first.cmp(second)));
+    match unsound {
+        Some(error) if found.is_empty() => Err(error.into()),
+        None if found.is_empty() => Err(Failure::Model(format!(
+            "{} holds no bundle (*{ENDING})",
+            folder.display()
+        ))),
+        _ => Ok(found.into_iter().map(|(_, path)| path).collect()),
+    }
 }
 
-/// Beside the source tree's build, installed, or in the working folder's `models/`.
+/// In `models/` here, in the source tree that the program was built in, or installed.
 fn default() -> Result<PathBuf, Failure> {
-    let beside = std::env::current_exe().ok();
-    let beside = beside.as_deref().and_then(|exe| exe.ancestors().nth(3));
+    let program = std::env::current_exe().ok();
+    // target/release/resnetd
+    let tree = program.as_deref().and_then(|exe| exe.ancestors().nth(3));
     let places = [
         Some(Path::new("models").join(DEFAULT)),
-        beside.map(|root| root.join("models").join(DEFAULT)),
+        tree.map(|root| root.join("models").join(DEFAULT)),
         Some(Path::new("/usr/share/resnetd/models").join(DEFAULT)),
     ];
     places.into_iter().flatten().find(|path| path.exists()).ok_or_else(|| {
         Failure::Model(format!(
-            "there is no {DEFAULT} in models/, beside the program or in /usr/share/resnetd/models; name a bundle by --model"
+            "there is no {DEFAULT} in models/ here, in the source tree of the build or in /usr/share/resnetd/models; name a bundle by --model"
         ))
     })
 }

@@ -46,7 +46,7 @@ pub struct Arguments {
     /// Where pictures come from: v4l2:, images:, demo:, ... [default: the first camera, else demo:]
     #[arg(long, value_name = "URI")]
     source: Option<String>,
-    /// Model to use; given several times, in order of preference
+    /// Model to use; given several times, the first that can be loaded
     #[arg(long = "model", value_name = "BUNDLE")]
     models: Vec<PathBuf>,
     /// Where to make the socket [default: /run/resnetd/, $XDG_RUNTIME_DIR or /tmp/resnetd-UID/]
@@ -62,7 +62,7 @@ pub struct Arguments {
 struct Options {
     /// Name and source; no source means the first camera, else `demo:`.
     cameras: Vec<(String, Option<String>)>,
-    /// None: the model beside the program.
+    /// None: the model that comes with the program.
     models: Option<Models>,
     socket: Option<PathBuf>,
     frames: Option<u64>,
@@ -111,7 +111,22 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         totals.classified,
         totals.bad
     );
+    if totals.over && totals.classified == 0 {
+        return Err(nothing_classified(&options.cameras));
+    }
     Ok(())
+}
+
+/// All sources are over and not one frame was a picture.
+fn nothing_classified(cameras: &[(String, Option<String>)]) -> Failure {
+    let sources: Vec<&str> = cameras
+        .iter()
+        .map(|(name, uri)| uri.as_deref().unwrap_or(name))
+        .collect();
+    Failure::Input(format!(
+        "{}: no picture could be classified; give intact JPEG or PNG files",
+        sources.join(", ")
+    ))
 }
 
 /// Opens what a URI names; without one the first camera, else `demo:`.

@@ -47,15 +47,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(path) => vec![path.clone()],
         None => Places::from_environment().candidates(),
     };
-    let outcome = if arguments.json {
+    if arguments.json {
         print_raw(&paths)
     } else {
         Person::new().watch(&paths)
-    };
-    match outcome {
-        // The reader of our output has seen enough (`| head`).
-        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other,
     }
 }
 

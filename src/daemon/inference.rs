@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 use std::mem;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::capture::keep;
 use super::service::Watchdog;
 use super::{Camera, Classified, ClassifyError, Model, Observer, Options, Totals, status};
 use crate::frame::Frame;
@@ -14,7 +14,7 @@ use crate::label::{Prediction, Score};
 use crate::publish::Hub;
 use crate::publish::wire::{self, Change, Classification, Image, Message, Scored, State, Timing};
 use crate::ratelimit::RateLimit;
-use crate::slot::{Keep, Notice, Slots, Taken};
+use crate::slot::{Notice, Slots, Taken};
 use crate::smooth::{self, Smoothed, Smoother};
 
 /// The longest wait for a frame: how often the watchdog is fed and stale cameras are looked for.
@@ -37,7 +37,8 @@ pub struct Inference {
 /// What this thread knows of a camera.
 struct View {
     name: String,
-    keep: Keep,
+    /// Frames come of themselves, so that their absence says something.
+    live: bool,
     smoother: Smoother,
     state: State,
     ended: bool,
@@ -119,7 +120,7 @@ impl Inference {
                             };
                             self.publish(&at, &prediction, &labels, &mut scored);
                         }
-                        Err(error) => self.bad_frame(camera, &error),
+                        Err(error) => self.bad_frame(camera, frame.file.as_deref(), &error),
                     }
                 }
                 Taken::Notice { camera, notice } => self.notice(camera, &notice),
@@ -128,13 +129,18 @@ impl Inference {
             }
             self.look_for_stale_cameras();
         }
+        self.totals.over = self.are_over();
         self.totals
     }
 
     fn is_done(&self) -> bool {
         self.frames
             .is_some_and(|limit| self.totals.classified >= limit)
-            || self.cameras.iter().all(|camera| camera.ended)
+            || self.are_over()
+    }
+
+    fn are_over(&self) -> bool {
+        self.cameras.iter().all(|camera| camera.ended)
     }
 
     fn arrived(&mut self, camera: usize, dropped: u64) {
@@ -155,18 +161,22 @@ impl Inference {
     fn look_for_stale_cameras(&mut self) {
         for view in &mut self.cameras {
             let waits = matches!(view.state, State::Starting | State::Streaming) && !view.ended;
-            if waits && view.keep == Keep::Newest && view.last_frame.elapsed() >= self.stale_after {
+            if waits && view.live && view.last_frame.elapsed() >= self.stale_after {
                 let detail = format!("no frame for {:.0} s", self.stale_after.as_secs_f32());
                 view.enter(State::Stale, Some(&detail), &mut self.out);
             }
         }
     }
 
-    fn bad_frame(&mut self, camera: usize, error: &ClassifyError) {
+    /// A file is always named: it is not one of many that are alike.
+    fn bad_frame(&mut self, camera: usize, file: Option<&Path>, error: &ClassifyError) {
         self.totals.bad += 1;
         let view = &mut self.cameras[camera];
         view.dropped += 1;
-        if let Some(before) = self.bad_frames.allow(Instant::now()) {
+        if let Some(file) = file {
+            let file = file.display();
+            log::warn!("{}: {file} cannot be classified: {error}", view.name);
+        } else if let Some(before) = self.bad_frames.allow(Instant::now()) {
             let name = &view.name;
             log::warn!(
                 "{name}: a frame cannot be classified: {error} ({before} more since the last such line)"
@@ -234,7 +244,7 @@ impl View {
         let independent = camera.source.independent();
         Self {
             name: camera.name.clone(),
-            keep: keep(camera.source.as_ref()),
+            live: !independent && !camera.source.lossless(),
             smoother: if independent {
                 Smoother::pass_through()
             } else {

@@ -103,6 +103,8 @@ pub struct Totals {
     pub classified: u64,
     /// Frames that could not be classified.
     pub bad: u64,
+    /// Every source has ended by itself.
+    pub over: bool,
 }
 
 /// Why the daemon could not start or had to end.

@@ -19,6 +19,8 @@ use crate::ratelimit::RateLimit;
 
 /// More are accepted and closed at once. Each costs a descriptor, and the usual limit is 1024.
 const MOST_SUBSCRIBERS: usize = 256;
+/// How many are accepted before the subscribers get their turn again.
+const MOST_ACCEPTS: usize = 64;
 /// The longest wait for anything; work is always announced, so this only bounds surprises.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long the last messages may take to get out at the end.
@@ -184,8 +186,9 @@ impl<'a> Server<'a> {
         more
     }
 
+    /// Some of those who wait; the others' turn comes after the subscribers got theirs.
     fn accept(&mut self, now: Instant) {
-        loop {
+        for _ in 0..MOST_ACCEPTS {
             match self.listener.accept() {
                 Ok((stream, _)) => self.admit(stream, now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,

@@ -46,10 +46,10 @@ pub enum SourceError {
         source: io::Error,
     },
 
-    #[error("cannot read {}: {source}", .path.display())]
+    #[error("cannot read {}: {source}; name pictures that are there and readable", .path.display())]
     File { path: PathBuf, source: io::Error },
-    #[error("{} is not a usable picture: {why}", .path.display())]
+    #[error("{} is not a usable picture: {why}; give an intact JPEG or PNG file", .path.display())]
     NotAPicture { path: PathBuf, why: String },
-    #[error("{}: no .jpg, .jpeg or .png file there", .0.display())]
+    #[error("{}: no .jpg, .jpeg or .png file there; name a picture, or a folder or pattern with some", .0.display())]
     NoPictures(PathBuf),
 }

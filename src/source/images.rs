@@ -4,8 +4,8 @@
 //! JPEG files travel as they are and are decoded by `preprocess`; PNG is decoded here, to RGB. As
 //! torchvision's image loader does it, transparency is dropped and the EXIF orientation ignored.
 
-use std::fs::{self, File};
-use std::io::{self, Cursor, Read};
+use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +17,7 @@ use image::{ImageDecoder, Limits};
 use super::uri::ImagesSpec;
 use super::{Event, Source, SourceError, glob};
 use crate::frame::{Frame, PixelFormat};
+use crate::plain_file;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 20;
@@ -213,7 +214,7 @@ fn read_into(path: &Path, frame: &mut Frame) -> Result<(), SourceError> {
         path: path.to_owned(),
         source,
     };
-    read_bytes(path, &mut frame.data).map_err(unreadable)?;
+    plain_file::read_into(path, MAX_FILE, &mut frame.data).map_err(unreadable)?;
     look_at(path, frame)?;
     frame.capture_ms = frame.captured.elapsed().as_secs_f32() * 1000.0;
     Ok(())
@@ -245,22 +246,6 @@ fn look_at(path: &Path, frame: &mut Frame) -> Result<(), SourceError> {
         _ => return Err(unusable("it is neither JPEG nor PNG".into())),
     }
     frame.file = Some(path.to_owned());
-    Ok(())
-}
-
-/// Reads a file of at most [`MAX_FILE`] bytes. Nothing but files: a pipe could make us wait for ever.
-fn read_bytes(path: &Path, data: &mut Vec<u8>) -> io::Result<()> {
-    data.clear();
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
-    }
-    let read = File::open(path)?.take(MAX_FILE + 1).read_to_end(data)?;
-    if u64::try_from(read).is_ok_and(|read| read > MAX_FILE) {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "larger than 64 MiB",
-        ));
-    }
     Ok(())
 }
 
@@ -502,7 +487,10 @@ mod tests {
         );
         assert!(error("*.png").contains("*.png: no .jpg, .jpeg or .png file there"));
         let folder_as_file = load(folder.path()).unwrap_err().to_string();
-        assert!(folder_as_file.contains("not a file"), "{folder_as_file}");
+        assert!(
+            folder_as_file.contains("not a plain file"),
+            "{folder_as_file}"
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use resnetd::daemon::Totals;
+use resnetd::frame::Frame;
 use resnetd::publish::wire::{Message, State};
+use resnetd::source::{Event, Source};
 
 use crate::fakes::{Act, ByByte, camera, scripted};
 use crate::harness::{Running, kind};
@@ -40,7 +42,8 @@ fn messages_come_in_order_from_hello_to_stopping() {
         running.join().unwrap(),
         Totals {
             classified: 3,
-            bad: 1
+            bad: 1,
+            over: true
         }
     );
     assert!(!running.path().exists());
@@ -150,6 +153,46 @@ fn a_camera_that_delivers_nothing_is_stale_until_it_does() {
     subscriber.until_state(State::Stale);
     acts.send(Act::Frame(0)).unwrap();
     subscriber.until_state(State::Streaming);
+}
+
+/// Pictures that are given when their turn comes, not by a camera.
+struct Pictures(Box<dyn Source>);
+
+impl Source for Pictures {
+    fn next(&mut self, frame: &mut Frame, timeout: Duration) -> Event {
+        self.0.next(frame, timeout)
+    }
+
+    fn lossless(&self) -> bool {
+        self.0.lossless()
+    }
+
+    fn independent(&self) -> bool {
+        true
+    }
+
+    fn describe(&self) -> String {
+        "pictures".into()
+    }
+}
+
+#[test]
+fn pictures_that_come_slowly_are_not_stale() {
+    let (acts, source) = scripted(false);
+    let pictures = camera(Box::new(Pictures(source)));
+    let running = Running::start(vec![pictures], Box::new(ByByte), |options| {
+        options.stale_after = Duration::from_millis(100);
+    });
+    let mut subscriber = running.subscribe();
+    acts.send(Act::Frame(0)).unwrap();
+    subscriber.until_state(State::Streaming);
+    std::thread::sleep(Duration::from_millis(500));
+    acts.send(Act::End).unwrap();
+    let rest: Vec<String> = std::iter::from_fn(|| subscriber.next())
+        .map(|message| kind(&message))
+        .collect();
+    assert!(!rest.iter().any(|kind| kind == "stale"), "{rest:?}");
+    assert_eq!(rest.last().map(String::as_str), Some("stopping"));
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! `resnetd-model eval`: how often a bundle is right.
 
+use std::fmt::Write as _; // into a String, which cannot fail
 use std::path::PathBuf;
 
 use clap::Parser;
 use serde_json::json;
 
 use crate::bundle::Bundle;
+use crate::cli::Failure;
 use crate::infer::registry::OPERATORS;
 use crate::model::dataset::Dataset;
-use crate::model::error::ModelError;
 use crate::model::eval::{self, Evaluation, share};
 
 /// Measure a bundle on labelled pictures: top-1, top-5 and a confusion table.
@@ -36,7 +37,7 @@ pub struct Args {
 }
 
 impl Args {
-    pub fn run(self) -> Result<(), ModelError> {
+    pub fn run(self) -> Result<(), Failure> {
         let set = Dataset::open(&self.data)?;
         let found = eval::evaluate(&self.bundle, &set)?;
         let other = self
@@ -49,8 +50,8 @@ impl Args {
             eval::write(&self.bundle, &found, &set)?;
         }
         if self.json {
-            println!(
-                "{}",
+            return super::show(format_args!(
+                "{}\n",
                 json!({
                     "top1": found.top1, "top5": found.top5, "images": found.images,
                     "skipped": found.skipped, "confusion": found.confusion,
@@ -58,22 +59,23 @@ impl Args {
                         "top1": o.top1, "top5": o.top5, "agreement": agreement,
                     })),
                 })
-            );
-            return Ok(());
+            ));
         }
         let labels = Bundle::open(&self.bundle, OPERATORS)?.manifest.labels;
-        print_confusion(&found, &labels);
-        println!("{:>8} pictures, {} skipped", found.images, found.skipped);
-        println!(
-            "{:>8.2} % top-1\n{:>8.2} % top-5",
+        let mut out = confusion(&found, &labels);
+        let _ = writeln!(
+            out,
+            "{:>8} pictures, {} skipped\n{:>8.2} % top-1\n{:>8.2} % top-5",
+            found.images,
+            found.skipped,
             found.top1 * 100.0,
             found.top5 * 100.0
         );
         if let (Some(o), Some(agreement), Some(path)) = (other, agreement, self.against) {
-            println!("{:>8.2} % top-1 of {}", o.top1 * 100.0, path.display());
-            println!("{:>8.2} % the same label", agreement * 100.0);
+            let _ = writeln!(out, "{:>8.2} % top-1 of {}", o.top1 * 100.0, path.display());
+            let _ = writeln!(out, "{:>8.2} % the same label", agreement * 100.0);
         }
-        Ok(())
+        super::show(out)
     }
 }
 
@@ -88,13 +90,15 @@ fn agreement(a: &Evaluation, b: &Evaluation) -> f64 {
 }
 
 /// Rows are the true classes, columns what was predicted. Only where it fits a terminal.
-fn print_confusion(found: &Evaluation, labels: &[String]) {
+fn confusion(found: &Evaluation, labels: &[String]) -> String {
+    let mut out = String::new();
     if labels.len() > 20 {
-        return;
+        return out;
     }
     let width = labels.iter().map(String::len).max().unwrap_or(0);
     let column = |text: &str| format!("{text:>6.5}");
-    println!(
+    let _ = writeln!(
+        out,
         "{:width$}{}",
         "",
         labels.iter().map(|l| column(l)).collect::<String>()
@@ -110,7 +114,8 @@ fn print_confusion(found: &Evaluation, labels: &[String]) {
                 }
             })
             .collect();
-        println!("{label:width$}{counts}");
+        let _ = writeln!(out, "{label:width$}{counts}");
     }
-    println!();
+    out.push('\n');
+    out
 }

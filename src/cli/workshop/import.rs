@@ -1,12 +1,16 @@
 //! `resnetd-model import`: somebody's weights to a float bundle.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use crate::cli::Failure;
 use crate::model::error::ModelError;
 use crate::model::import::{self, Options};
+use crate::plain_file;
+
+/// Larger files are no lists of labels.
+const LARGEST_LABELS: u64 = 1 << 20;
 
 /// Read weights (safetensors, torchvision's or timm's names) and write a float bundle.
 #[derive(Debug, Parser)]
@@ -46,16 +50,22 @@ fn triple(text: &str) -> Result<[f32; 3], &'static str> {
     import::triple(text).ok_or("three numbers are needed, as in 0.485,0.456,0.406")
 }
 
+/// One label a line.
+fn labels(path: &Path) -> Result<Vec<String>, ModelError> {
+    let text = plain_file::read_text(path, LARGEST_LABELS).map_err(|error| ModelError::Read {
+        path: path.into(),
+        error,
+    })?;
+    let lines = text.lines().map(str::trim);
+    Ok(lines
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect())
+}
+
 impl Args {
-    pub fn run(self) -> Result<(), ModelError> {
-        let labels = self.labels.map(|path| match fs::read_to_string(&path) {
-            Ok(text) => Ok(text
-                .lines()
-                .map(|l| l.trim().to_owned())
-                .filter(|l| !l.is_empty())
-                .collect()),
-            Err(error) => Err(ModelError::Read { path, error }),
-        });
+    pub fn run(self) -> Result<(), Failure> {
+        let labels = self.labels.as_deref().map(labels);
         let options = Options {
             name: super::name_of(&self.out),
             labels: labels.transpose()?,
@@ -68,12 +78,11 @@ impl Args {
         let bundle = import::import(&self.file, &options)?;
         bundle.write(&self.out)?;
         let m = &bundle.manifest;
-        println!(
-            "{}: {}, {} classes, float",
+        super::show(format_args!(
+            "{}: {}, {} classes, float\n",
             self.out.display(),
             m.arch,
             m.labels.len()
-        );
-        Ok(())
+        ))
     }
 }

@@ -5,6 +5,8 @@ mod import;
 mod quantize;
 mod synth;
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -38,7 +40,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => args.run(),
         Command::Synth(args) => args.run(),
     };
-    super::exit_code("resnetd-model", outcome.map_err(Failure::from))
+    super::exit_code("resnetd-model", outcome)
 }
 
 impl From<ModelError> for Failure {
@@ -54,6 +56,11 @@ impl From<ModelError> for Failure {
             _ => Self::Input(error.to_string()),
         }
     }
+}
+
+/// To standard output.
+fn show(text: impl Display) -> Result<(), Failure> {
+    write!(io::stdout().lock(), "{text}").map_err(Failure::Output)
 }
 
 /// A bundle's name is its file's, without the endings.

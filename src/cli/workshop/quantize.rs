@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::cli::Failure;
 use crate::model::dataset::Dataset;
-use crate::model::error::ModelError;
 use crate::model::quantize;
 
 /// Quantize a float bundle to 8 bits, its activation ranges measured on pictures.
@@ -28,23 +28,24 @@ pub struct Args {
 }
 
 impl Args {
-    pub fn run(self) -> Result<(), ModelError> {
+    pub fn run(self) -> Result<(), Failure> {
         let set = Dataset::open(&self.calib)?;
         let calibrated = quantize::Calibrated::measure(&self.bundle, &set)?;
-        if self.report {
-            print!("{}", calibrated.report(&set)?);
-        }
+        let report = if self.report {
+            calibrated.report(&set)?
+        } else {
+            String::new()
+        };
         let mut bundle = calibrated.bundle(quantize::METHOD)?;
         bundle.manifest.name = super::name_of(&self.out);
         let manifest = bundle.manifest.clone();
         let bundle = bundle.with_manifest(manifest, crate::infer::registry::OPERATORS)?;
         bundle.write(&self.out)?;
-        println!(
-            "{}: int8, ranges by {} on {} pictures",
+        super::show(format_args!(
+            "{report}{}: int8, ranges by {} on {} pictures\n",
             self.out.display(),
             quantize::METHOD,
             calibrated.images()
-        );
-        Ok(())
+        ))
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use crate::model::error::ModelError;
+use crate::cli::Failure;
 use crate::model::{quantize, synth};
 
 /// Write a bundle with seeded weights, for benchmarks and tests.
@@ -34,7 +34,7 @@ enum Arch {
 }
 
 impl Args {
-    pub fn run(self) -> Result<(), ModelError> {
+    pub fn run(self) -> Result<(), Failure> {
         let arch = match self.arch {
             Arch::Resnet50 => "resnet50",
             Arch::Resnet101 => "resnet101",
@@ -44,12 +44,11 @@ impl Args {
             bundle = quantize::synthetic(&bundle, self.seed)?;
         }
         bundle.write(&self.out)?;
-        println!(
-            "{}: {arch}, {} classes, seed {}",
+        super::show(format_args!(
+            "{}: {arch}, {} classes, seed {}\n",
             self.out.display(),
             self.classes,
             self.seed
-        );
-        Ok(())
+        ))
     }
 }

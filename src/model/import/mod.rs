@@ -3,7 +3,6 @@
 pub mod tensors;
 
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -12,6 +11,7 @@ use super::arch::Resnet;
 use super::error::ModelError;
 use super::save;
 use crate::bundle::{Bundle, FORMAT, Manifest, Provenance, check_preprocessing};
+use crate::plain_file;
 use crate::spec::{Activation, ChannelOrder, Interpolation, Preprocessing};
 
 /// What the user says; the file's own metadata and ImageNet's customs stand in for the rest.
@@ -92,6 +92,9 @@ pub fn triple(text: &str) -> Option<[f32; 3]> {
     values.ok()?.try_into().ok()
 }
 
+/// A ResNet152 in f32 has 241 MB.
+const MAX_WEIGHTS: u64 = 2 << 30;
+
 /// ImageNet's statistics and torchvision's sizes, which most ResNets were trained with.
 pub const IMAGENET: Preprocessing = Preprocessing {
     resize: 256,
@@ -107,7 +110,7 @@ pub const IMAGENET: Preprocessing = Preprocessing {
 /// # Errors
 /// If the file is not readable as a ResNet's weights, or labels and classes do not match.
 pub fn import(path: &Path, options: &Options) -> Result<Bundle, ModelError> {
-    let bytes = fs::read(path).map_err(|error| ModelError::Read {
+    let bytes = plain_file::read(path, MAX_WEIGHTS).map_err(|error| ModelError::Read {
         path: path.to_owned(),
         error,
     })?;

@@ -1,0 +1,117 @@
+//! Reading a file that somebody named, whole: only plain files, and only up to a limit. A pipe would make us
+//! wait for ever, and a device may have no end. What the bytes mean is for the caller.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+/// The bytes of a plain file that holds at most `limit`.
+///
+/// # Errors
+/// If it cannot be read, is no plain file or is larger.
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read_into(path, limit, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// As [`read`], for a text.
+///
+/// # Errors
+/// As [`read`], and if it is not UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(read(path, limit)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        io::Error::new(ErrorKind::InvalidData, format!("not UTF-8 at byte {at}"))
+    })
+}
+
+/// As [`read`], into a buffer that is used again; what was in it goes.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_into(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+    bytes.clear();
+    // NONBLOCK: opening a pipe that nobody writes to would wait; plain files do not know it.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "not a plain file (a folder, pipe or device)",
+        ));
+    }
+    let too_large = || {
+        io::Error::new(
+            ErrorKind::FileTooLarge,
+            format!("larger than {limit} bytes"),
+        )
+    };
+    if metadata.len() > limit {
+        return Err(too_large());
+    }
+    let expected = usize::try_from(metadata.len()).map_err(|_| too_large())?;
+    bytes.try_reserve_exact(expected)?;
+    // It may grow while it is read.
+    let read = file.take(limit.saturating_add(1)).read_to_end(bytes)?;
+    if read as u64 > limit {
+        return Err(too_large());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn refusal(path: &Path) -> String {
+        read(path, 100).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        fs::write(&path, [7; 100]).unwrap();
+        let mut bytes = vec![1, 2, 3];
+        read_into(&path, 100, &mut bytes).unwrap();
+        assert_eq!(bytes, [7; 100]);
+        fs::write(&path, [7; 101]).unwrap();
+        assert_eq!(refusal(&path), "larger than 100 bytes");
+    }
+
+    #[test]
+    fn a_file_that_hides_its_size_is_bounded_too() {
+        assert_eq!(
+            refusal(Path::new("/proc/self/maps")),
+            "larger than 100 bytes"
+        );
+    }
+
+    #[test]
+    fn a_text_is_utf_8() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        fs::write(&path, "é").unwrap();
+        assert_eq!(read_text(&path, 100).unwrap(), "é");
+        fs::write(&path, b"ab\xff").unwrap();
+        let error = read_text(&path, 100).unwrap_err().to_string();
+        assert_eq!(error, "not UTF-8 at byte 2");
+    }
+
+    #[test]
+    fn what_may_never_end_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [&pipe, Path::new("/dev/zero"), folder.path()] {
+            let error = refusal(path);
+            assert!(error.contains("not a plain file"), "{error}");
+        }
+    }
+}
