@@ -114,9 +114,10 @@ impl Subscriber {
     pub fn to(path: &Path) -> Self {
         let stream = UnixStream::connect(path).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
-        Self {
-            reader: BufReader::new(stream),
-        }
+        let mut reader = BufReader::new(stream);
+        // its hello is there: what is sent from now on comes live, not as the last state
+        reader.fill_buf().unwrap();
+        Self { reader }
     }
 
     /// The next message; None at the end.
