@@ -59,7 +59,8 @@ impl Engine {
         let backend = Backend::selected()?;
         let bundle = Bundle::open(path, OPERATORS)?;
         let model = read_graph(&bundle, backend)?;
-        let manifest = bundle.manifest;
+        let manifest = bundle.manifest.clone();
+        drop(bundle); // its bytes are as large as the network
         let contradiction = |reason| EngineError::Contradiction {
             path: path.to_owned(),
             reason,

@@ -3,7 +3,7 @@
 use super::dataset::Dataset;
 use super::error::ModelError;
 use super::sweep::sweep;
-use crate::bundle::{Accuracy, Bundle};
+use crate::bundle::{Accuracy, Bundle, Manifest};
 use crate::infer::Engine;
 use crate::infer::registry::OPERATORS;
 use crate::label::Prediction;
@@ -13,6 +13,8 @@ use crate::label::Prediction;
 pub struct Evaluation {
     pub images: usize,
     pub skipped: usize,
+    /// The bundle's, in the order of its classes.
+    pub labels: Vec<String>,
     pub top1: f64,
     pub top5: f64,
     /// `confusion[true class][predicted class]`: pictures.
@@ -26,12 +28,11 @@ pub struct Evaluation {
 /// # Errors
 /// If the bundle cannot be loaded, or its labels do not match the data's folders.
 pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, ModelError> {
-    let engine = Engine::load(path)?;
-    let (labels, preprocessing) = (
-        engine.labels().clone(),
-        engine.manifest().preprocessing.clone(),
-    );
-    drop(engine);
+    let Manifest {
+        labels,
+        preprocessing,
+        ..
+    } = Bundle::open(path, OPERATORS)?.manifest;
     let truth = set.classes(&labels)?;
     let all: Vec<usize> = (0..set.len()).collect();
     let swept = sweep(
@@ -60,6 +61,7 @@ pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, Mod
     Ok(Evaluation {
         images,
         skipped: swept.skipped,
+        labels,
         top1: share(first, images),
         top5: share(among, images),
         confusion,

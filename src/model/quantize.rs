@@ -117,12 +117,13 @@ impl Calibrated {
         )
     }
 
-    /// The int8 bundle.
+    /// The int8 bundle, called `name`.
     ///
     /// # Errors
     /// If it cannot be put together.
-    pub fn bundle(&self, method: Method) -> Result<Bundle, ModelError> {
+    pub fn bundle(&self, method: Method, name: String) -> Result<Bundle, ModelError> {
         let mut manifest = self.manifest.clone();
+        manifest.name = name;
         manifest.quantization = Some(Quantization {
             method: method.to_string(),
             calibration: self.data.clone(),
@@ -213,7 +214,7 @@ pub fn on_pictures(bundle: &Bundle, pictures: &[Vec<u8>]) -> Result<Bundle, Mode
     }
     found.images = pictures.len();
     found.data = "made pictures".into();
-    found.bundle(METHOD)
+    found.bundle(METHOD, bundle.manifest.name.clone())
 }
 
 /// As [`on_pictures`], on two pictures of seeded noise: for networks without meaning.

@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use serde_json::json;
 
-use crate::bundle::Bundle;
 use crate::cli::Failure;
-use crate::infer::registry::OPERATORS;
 use crate::model::dataset::Dataset;
 use crate::model::eval::{self, Evaluation, share};
 
@@ -61,8 +59,7 @@ impl Args {
                 })
             ));
         }
-        let labels = Bundle::open(&self.bundle, OPERATORS)?.manifest.labels;
-        let mut out = confusion(&found, &labels);
+        let mut out = confusion(&found);
         let _ = writeln!(
             out,
             "{:>8} pictures, {} skipped\n{:>8.2} % top-1\n{:>8.2} % top-5",
@@ -90,7 +87,8 @@ fn agreement(a: &Evaluation, b: &Evaluation) -> f64 {
 }
 
 /// Rows are the true classes, columns what was predicted. Only where it fits a terminal.
-fn confusion(found: &Evaluation, labels: &[String]) -> String {
+fn confusion(found: &Evaluation) -> String {
+    let labels = &found.labels;
     let mut out = String::new();
     if labels.len() > 20 {
         return out;

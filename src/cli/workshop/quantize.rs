@@ -36,10 +36,7 @@ impl Args {
         } else {
             String::new()
         };
-        let mut bundle = calibrated.bundle(quantize::METHOD)?;
-        bundle.manifest.name = super::name_of(&self.out);
-        let manifest = bundle.manifest.clone();
-        let bundle = bundle.with_manifest(manifest, crate::infer::registry::OPERATORS)?;
+        let bundle = calibrated.bundle(quantize::METHOD, super::name_of(&self.out))?;
         bundle.write(&self.out)?;
         super::show(format_args!(
             "{report}{}: int8, ranges by {} on {} pictures\n",
