@@ -7,6 +7,9 @@
 use std::fmt;
 use std::time::{Instant, SystemTime};
 
+/// The longest side of a picture that is accepted from any source, in pixels.
+pub const MAX_SIDE: u32 = 8192;
+
 /// How the bytes of a frame are laid out. Names in messages are V4L2's fourcc codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PixelFormat {

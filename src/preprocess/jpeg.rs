@@ -8,9 +8,7 @@ use image::{ColorType, ImageDecoder, Limits};
 
 use super::pixels::Picture;
 use super::{ImageSize, PreprocessError};
-
-/// The longest side that is decoded, in pixels.
-const MAX_SIDE: u32 = 8192;
+use crate::frame::MAX_SIDE;
 
 /// Decodes `data` into `buffer`, which is kept from one frame to the next.
 pub(super) fn decode<'a>(

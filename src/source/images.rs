@@ -16,13 +16,11 @@ use image::{ImageDecoder, Limits};
 
 use super::uri::ImagesSpec;
 use super::{Event, Source, SourceError, glob};
-use crate::frame::{Frame, PixelFormat};
+use crate::frame::{Frame, MAX_SIDE, PixelFormat};
 use crate::plain_file;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 20;
-/// The longest side of a picture, in pixels.
-const MAX_SIDE: u32 = 8192;
 /// The most that decoding a PNG may allocate, in bytes: 8192x8192 pixels of RGB fit.
 const MAX_ALLOC: u64 = 256 << 20;
 /// How deep folders are searched: a tree of sets of classes of pictures.

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::frame::PixelFormat;
+use crate::frame::{MAX_SIDE, PixelFormat};
 
 /// Which source, and how it is to be set up.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,7 +179,7 @@ fn size(value: &str) -> Result<(u32, u32), UriError> {
         .split_once('x')
         .and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
     sides
-        .filter(|(w, h)| (1..=8192).contains(w) && (1..=8192).contains(h))
+        .filter(|(w, h)| (1..=MAX_SIDE).contains(w) && (1..=MAX_SIDE).contains(h))
         .ok_or_else(|| {
             bad(
                 "size",

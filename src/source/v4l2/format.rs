@@ -2,7 +2,7 @@
 //! to convert near 640x480, which is enough for a network that looks at 224x224 pixels.
 
 use super::device::{Device, PixFormat, Sizes, Steps};
-use crate::frame::PixelFormat;
+use crate::frame::{MAX_SIDE, PixelFormat};
 use crate::source::uri::V4l2Spec;
 
 /// Usable formats, the cheapest to bring to RGB first; grey last, because the colours are missing.
@@ -18,8 +18,6 @@ const BY_COST: [([u8; 4], PixelFormat); 7] = [
 const DEFAULT_SIZE: (u32, u32) = (640, 480);
 /// Where no rate is wanted, one below this counts as too slow.
 const FAST_ENOUGH: f64 = 10.0;
-/// The longest side that is accepted, in pixels.
-const MAX_SIDE: u32 = 8192;
 
 /// Our format for a four-character code, if we can use it.
 pub(super) fn usable(fourcc: [u8; 4]) -> Option<PixelFormat> {
