@@ -8,9 +8,8 @@ use thiserror::Error;
 
 use super::driver::{self, Tile};
 use super::portable::Portable;
-#[cfg(target_arch = "x86_64")]
-use super::x86_64::avx2::Avx2;
-use super::{Conv, Dense, Layout, scalar};
+use super::winograd::{self, Winograd, WinogradPlan};
+use super::{Conv, Dense, Filter, Layout, Pool, Storage, scalar};
 
 /// The environment variable that forces a backend.
 pub const VARIABLE: &str = "RESNETD_ISA";
@@ -20,18 +19,28 @@ pub const VARIABLE: &str = "RESNETD_ISA";
 pub enum Isa {
     Scalar,
     Portable,
+    Neon,
+    Dotprod,
     Avx2,
 }
 
 impl Isa {
-    /// All, the preferred last.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Portable, Self::Avx2];
+    /// All, of each architecture the preferred last.
+    pub const ALL: [Self; 5] = [
+        Self::Scalar,
+        Self::Portable,
+        Self::Neon,
+        Self::Dotprod,
+        Self::Avx2,
+    ];
 
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Portable => "portable",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
             Self::Avx2 => "avx2",
         }
     }
@@ -82,28 +91,71 @@ pub fn available() -> Vec<Isa> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backend(Kind);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Scalar,
-    Portable(Portable),
+/// The tiles of this architecture: `Isa::Name` is `path::Name`, whose `new` asks the processor.
+macro_rules! tiles {
+    ($($(#[$cfg:meta])? $name:ident = $path:path;)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        enum Kind {
+            Scalar,
+            Portable(Portable),
+            $($(#[$cfg])? $name($path),)*
+        }
+
+        impl Backend {
+            /// `None` if the processor lacks `isa`.
+            #[must_use]
+            pub fn new(isa: Isa) -> Option<Self> {
+                match isa {
+                    Isa::Scalar => Some(Self(Kind::Scalar)),
+                    Isa::Portable => Some(Self(Kind::Portable(Portable))),
+                    $($(#[$cfg])? Isa::$name => <$path>::new().map(|tile| Self(Kind::$name(tile))),)*
+                    #[allow(unreachable_patterns)]
+                    _ => None,
+                }
+            }
+
+            #[must_use]
+            pub fn isa(self) -> Isa {
+                match self.0 {
+                    Kind::Scalar => Isa::Scalar,
+                    Kind::Portable(_) => Isa::Portable,
+                    $($(#[$cfg])? Kind::$name(_) => Isa::$name,)*
+                }
+            }
+        }
+
+        /// Evaluates `$scalar`, or `$fast` with `$tile` bound to the backend's tile.
+        macro_rules! with_tile {
+            ($backend:expr, $scalar:expr, $tile:ident => $fast:expr) => {
+                match $backend.0 {
+                    Kind::Scalar => $scalar,
+                    Kind::Portable($tile) => $fast,
+                    $($(#[$cfg])? Kind::$name($tile) => $fast,)*
+                }
+            };
+        }
+    };
+}
+
+tiles! {
+    #[cfg(target_arch = "aarch64")]
+    Neon = super::aarch64::neon::Neon;
+    #[cfg(target_arch = "aarch64")]
+    Dotprod = super::aarch64::dotprod::Dotprod;
     #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
+    Avx2 = super::x86_64::avx2::Avx2;
+}
+
+/// What a tile's type says, from a value of it.
+fn layout_of<T: Tile>(_: T) -> Layout {
+    T::LAYOUT
+}
+
+fn storage_of<T: Tile>(_: T) -> Storage {
+    T::STORAGE
 }
 
 impl Backend {
-    /// `None` if the processor lacks `isa`.
-    #[must_use]
-    pub fn new(isa: Isa) -> Option<Self> {
-        match isa {
-            Isa::Scalar => Some(Self(Kind::Scalar)),
-            Isa::Portable => Some(Self(Kind::Portable(Portable))),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Avx2::new().map(|avx2| Self(Kind::Avx2(avx2))),
-            #[cfg(not(target_arch = "x86_64"))]
-            Isa::Avx2 => None,
-        }
-    }
-
     /// The fastest that there is, or the one that `RESNETD_ISA` names; the same for the whole life
     /// of the process.
     ///
@@ -128,25 +180,29 @@ impl Backend {
             .unwrap_or(Self(Kind::Scalar)))
     }
 
-    #[must_use]
-    pub fn isa(self) -> Isa {
-        match self.0 {
-            Kind::Scalar => Isa::Scalar,
-            Kind::Portable(_) => Isa::Portable,
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(_) => Isa::Avx2,
-        }
-    }
-
     /// How this backend wants its weights.
     #[must_use]
     pub fn layout(self) -> Layout {
-        match self.0 {
-            Kind::Scalar => Layout::PLAIN,
-            Kind::Portable(_) => Portable::LAYOUT,
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(_) => Avx2::LAYOUT,
+        with_tile!(self, Layout::PLAIN, tile => layout_of(tile))
+    }
+
+    /// How this backend keeps activations in memory.
+    #[must_use]
+    pub fn storage(self) -> Storage {
+        with_tile!(self, Storage::Unsigned, tile => storage_of(tile))
+    }
+
+    /// Makes a convolution ready: where `plan` and the layer allow and the backend gains by it, its
+    /// weights are transformed for Winograd's method.
+    #[must_use]
+    pub fn prepare(self, mut conv: Conv, plan: WinogradPlan) -> Conv {
+        if let (Some(pair), Filter::Direct(weights)) = (self.winograd_pair(), &conv.filter)
+            && plan.takes(&conv.geometry)
+            && let Some(transformed) = Winograd::new(&conv, weights, self.storage(), pair)
+        {
+            conv.filter = Filter::Winograd(transformed.into());
         }
+        conv
     }
 
     /// Runs one convolution on weights packed in [`Self::layout`].
@@ -154,24 +210,58 @@ impl Backend {
     /// # Panics
     /// If a slice does not have its geometry's length or the weights another layout: a plan that was
     /// checked at load gives neither.
-    pub fn conv(self, conv: &Conv, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
+    pub fn conv(
+        self,
+        pool: &Pool,
+        conv: &Conv,
+        x: &[u8],
+        residual: Option<&[u8]>,
+        y: &mut [u8],
+    ) {
         let g = &conv.geometry;
-        assert_eq!(conv.weights.layout, self.layout());
-        assert_eq!(
-            (conv.weights.out_c, conv.weights.depth),
-            (g.out_c, g.depth())
-        );
         assert_eq!(conv.border.len(), g.in_c);
         assert_eq!((x.len(), y.len()), (g.input_len(), g.output_len()));
         assert_eq!(
             residual.map(<[u8]>::len),
             conv.requant.residual.map(|_| y.len())
         );
+        match &conv.filter {
+            Filter::Direct(weights) => {
+                assert_eq!(weights.layout, self.layout());
+                assert_eq!((weights.out_c, weights.depth), (g.out_c, g.depth()));
+                with_tile!(
+                    self,
+                    scalar::conv((conv, weights), x, residual, y),
+                    tile => driver::conv(tile, pool, (conv, weights), x, residual, y)
+                );
+            }
+            Filter::Winograd(weights) => self.winograd((conv, weights), pool, x, residual, y),
+        }
+    }
+
+    /// [`Self::conv`] on weights that [`Self::prepare`] transformed.
+    fn winograd(
+        self,
+        conv: (&Conv, &Winograd),
+        pool: &Pool,
+        x: &[u8],
+        residual: Option<&[u8]>,
+        y: &mut [u8],
+    ) {
+        #[allow(unused_variables)]
         match self.0 {
-            Kind::Scalar => scalar::conv(conv, x, residual, y),
-            Kind::Portable(tile) => driver::conv(tile, conv, x, residual, y),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(avx2) => avx2.conv(conv, x, residual, y),
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(neon) => winograd::conv(neon, pool, conv, x, residual, y),
+            _ => unreachable!("only `prepare` transforms weights, for backends that take them"),
+        }
+    }
+
+    /// Input channels that this backend multiplies at once in transformed layers, if it gains by them.
+    fn winograd_pair(self) -> Option<usize> {
+        match self.0 {
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(_) => Some(1),
+            _ => None,
         }
     }
 
@@ -179,18 +269,17 @@ impl Backend {
     ///
     /// # Panics
     /// As [`Self::conv`].
-    pub fn dense(self, dense: &Dense, x: &[u8], y: &mut [f32]) {
+    pub fn dense(self, pool: &Pool, dense: &Dense, x: &[u8], y: &mut [f32]) {
         assert_eq!(dense.weights.layout, self.layout());
         assert_eq!(
             (x.len(), y.len()),
             (dense.weights.depth, dense.weights.out_c)
         );
-        match self.0 {
-            Kind::Scalar => scalar::dense(dense, x, y),
-            Kind::Portable(tile) => driver::dense(tile, dense, x, y),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(avx2) => avx2.dense(dense, x, y),
-        }
+        with_tile!(
+            self,
+            scalar::dense(dense, x, y),
+            tile => driver::dense(tile, pool, dense, x, y)
+        );
     }
 }
 

@@ -134,6 +134,12 @@ impl Geometry {
         self.kernel_h * self.kernel_w * self.in_c
     }
 
+    /// Whether each output pixel sees just the input pixel of the same place.
+    #[must_use]
+    pub fn is_pointwise(&self) -> bool {
+        (self.kernel_h, self.kernel_w, self.stride_h, self.stride_w) == (1, 1, 1, 1)
+    }
+
     #[must_use]
     pub fn input_len(&self) -> usize {
         self.in_h * self.in_w * self.in_c

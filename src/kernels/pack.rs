@@ -10,11 +10,22 @@ use super::requant::WeightSum;
 pub struct Layout {
     pub nr: usize,
     pub kc: usize,
+    /// Whether the backend wants to know of each group how large its weights are.
+    pub notes: bool,
 }
 
 impl Layout {
     /// OHWI itself.
-    pub const PLAIN: Self = Self { nr: 1, kc: 1 };
+    pub const PLAIN: Self = Self::new(1, 1);
+
+    #[must_use]
+    pub const fn new(nr: usize, kc: usize) -> Self {
+        Self {
+            nr,
+            kc,
+            notes: false,
+        }
+    }
 }
 
 /// One layer's weights in a backend's layout.
@@ -25,7 +36,13 @@ pub struct PackedWeights {
     /// Products per output value, as in the file.
     pub depth: usize,
     data: Vec<i8>,
+    notes: Vec<u8>,
 }
+
+/// Lanes of 16 bits in which a backend that wants notes sums a group's products.
+const LANES: usize = 8;
+/// Magnitudes of weights whose products with 8-bit values (at most 128 in magnitude) fit 16 bits.
+const MOST_IN_A_LANE: u32 = 255;
 
 impl PackedWeights {
     /// Packs `[out_c][depth]`.
@@ -55,6 +72,7 @@ impl PackedWeights {
             out_c,
             depth,
             data: vec![0; out_c.next_multiple_of(layout.nr) * depth_padded],
+            notes: Vec::new(),
         };
         for (o, row) in plain.chunks_exact(depth).enumerate() {
             for (group, values) in row.chunks(layout.kc).enumerate() {
@@ -62,7 +80,20 @@ impl PackedWeights {
                 packed.data[at..at + values.len()].copy_from_slice(values);
             }
         }
+        if layout.notes {
+            let groups = packed.data.chunks_exact(layout.nr * layout.kc);
+            packed.notes = groups.map(|group| note(group, layout.kc)).collect();
+        }
         Ok(packed)
+    }
+
+    /// For the groups of output channels `nr * block ..`, if the layout has notes: 0 where every
+    /// eighth of a channel's weights in a group sum to a magnitude whose products fit 16 bits, else 1.
+    #[inline]
+    #[must_use]
+    pub fn notes(&self, block: usize) -> &[u8] {
+        let groups = self.depth_padded() / self.layout.kc;
+        self.notes.get(block * groups..(block + 1) * groups).unwrap_or_default()
     }
 
     /// `depth` rounded up to whole groups.
@@ -81,7 +112,7 @@ impl PackedWeights {
 
     #[inline]
     fn index(&self, o: usize, k: usize) -> usize {
-        let Layout { nr, kc } = self.layout;
+        let Layout { nr, kc, .. } = self.layout;
         ((o / nr * (self.depth_padded() / kc) + k / kc) * nr + o % nr) * kc + k % kc
     }
 
@@ -115,6 +146,16 @@ impl PackedWeights {
     }
 }
 
+fn note(group: &[i8], kc: usize) -> u8 {
+    let too_large = group.chunks_exact(kc).any(|channel| {
+        (0..LANES).any(|lane| {
+            let weights = channel.iter().skip(lane).step_by(LANES);
+            weights.map(|w| u32::from(w.unsigned_abs())).sum::<u32>() > MOST_IN_A_LANE
+        })
+    });
+    u8::from(too_large)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +167,7 @@ mod tests {
                 .map(|i| i8::try_from(i % 255).unwrap_or(-3))
                 .collect();
             for (nr, kc) in [(1, 1), (4, 16), (16, 2), (16, 4), (6, 3)] {
-                let packed = PackedWeights::new(&plain, out_c, depth, Layout { nr, kc }).unwrap();
+                let packed = PackedWeights::new(&plain, out_c, depth, Layout::new(nr, kc)).unwrap();
                 assert_eq!(packed.plain(), plain, "{out_c}x{depth} in {nr}x{kc}");
             }
         }

@@ -64,6 +64,36 @@ impl Quant {
     }
 }
 
+/// How a backend keeps 8-bit activations in memory. What a bundle says, and what zero points count
+/// from, is always `0..=255`; processors whose instructions multiply signed by signed keep `q - 128`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// `q` itself, as u8.
+    Unsigned,
+    /// `q - 128`, as i8: the same byte with its top bit flipped.
+    Signed,
+}
+
+impl Storage {
+    /// What is subtracted from `q`.
+    #[must_use]
+    pub const fn offset(self) -> i32 {
+        match self {
+            Self::Unsigned => 0,
+            Self::Signed => 128,
+        }
+    }
+
+    /// `stored = q ^ flip`, and back.
+    #[must_use]
+    pub const fn flip(self) -> u8 {
+        match self {
+            Self::Unsigned => 0,
+            Self::Signed => 0x80,
+        }
+    }
+}
+
 #[derive(Debug, Error, PartialEq)]
 pub enum QuantError {
     #[error("scale {0} is not a positive finite number within 1e-12 to 1e12")]
@@ -76,6 +106,8 @@ pub enum QuantError {
         got: usize,
         want: usize,
     },
+    #[error("the ratio of scales {0} is beyond what a sum can be multiplied by")]
+    Ratio(f32),
     #[error("weight {0} is outside -127 to 127")]
     Weight(i8),
     #[error("bias {0} of output channel {1} can overflow the 32-bit sum")]

@@ -9,13 +9,14 @@
 //! three roundings to f32, never a fused multiply-add, so that every processor gives the same bits.
 //! The clamp comes first: out of range, conversions to integers differ between processors.
 
-use super::quant::{Quant, QuantError, Scale};
+use super::quant::{Quant, QuantError, Scale, Storage};
 
 /// Per-layer constants of the rule. `bias` and `multiplier` are padded with zeros to a multiple of
 /// [`Requant::PAD`] channels, so that a kernel may read whole vectors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Requant {
-    /// In units of `s_x * s_w[c]`, the input's zero point folded in: `b - z_x * sum(w)`.
+    /// In units of `s_x * s_w[c]`, the input's zero point folded in: `b - z_x * sum(w)`, counted as
+    /// activations are stored.
     pub bias: Vec<i32>,
     pub multiplier: Vec<f32>,
     /// Lowest and highest output value less the output's zero point.
@@ -41,14 +42,13 @@ impl Requant {
     /// # Errors
     /// If the number of biases or scales is not `weight_sums.len()`, or a sum could overflow.
     pub fn new(
-        input: Quant,
-        output: Quant,
-        residual: Option<Quant>,
+        storage: Storage,
+        (input, output, residual): (Quant, Quant, Option<Quant>),
         (bias, weight_scales): (&[i32], &[Scale]),
         weight_sums: &[WeightSum],
         relu: bool,
     ) -> Result<Self, QuantError> {
-        let mut bias = fold_zero_point(input, bias, weight_sums)?;
+        let mut bias = fold_zero_point(storage, input, bias, weight_sums)?;
         let mut multiplier = multipliers(
             input.scale,
             weight_scales,
@@ -59,25 +59,36 @@ impl Requant {
         bias.resize(padded, 0);
         multiplier.resize(padded, 0.0);
         let lowest = if relu { output.zero.0 } else { 0 };
+        let residual = residual.map(|r| Residual {
+            zero: r.zero.get(),
+            multiplier: r.scale.get() / output.scale.get(),
+        });
+        if let Some(r) = residual {
+            bounded(r.multiplier)?;
+        }
         Ok(Self {
             bias,
             multiplier,
             low: f32::from(lowest) - f32::from(output.zero.0),
             high: 255.0 - f32::from(output.zero.0),
             output_zero: output.zero.get(),
-            residual: residual.map(|r| Residual {
-                zero: r.zero.get(),
-                multiplier: r.scale.get() / output.scale.get(),
-            }),
+            residual,
         })
     }
 
     /// The rule for one value of channel `c`; `acc` is the raw sum of products.
     #[inline(always)]
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // the rule's own rounding
     pub fn apply(&self, acc: i32, c: usize, residual: Option<u8>) -> u8 {
-        let mut t = acc.wrapping_add(self.bias[c]) as f32 * self.multiplier[c];
+        self.apply_with(acc, self.bias[c], self.multiplier[c], residual)
+    }
+
+    /// The same with the channel's constants at hand.
+    #[inline(always)]
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // the rule's own rounding
+    pub fn apply_with(&self, acc: i32, bias: i32, multiplier: f32, residual: Option<u8>) -> u8 {
+        let mut t = acc.wrapping_add(bias) as f32 * multiplier;
         if let (Some(rule), Some(r)) = (self.residual, residual) {
             t += (i32::from(r) - rule.zero) as f32 * rule.multiplier;
         }
@@ -112,12 +123,13 @@ pub struct WeightSum {
     pub magnitude: i64,
 }
 
-/// `b - z_x * sum(w)` per channel.
+/// `b - z_x * sum(w)` per channel, `z_x` as it is stored.
 ///
 /// # Errors
 /// If the counts differ, or `|bias| + 255 * sum|w|` does not fit 31 bits, so that some input could
 /// overflow the sum.
 pub fn fold_zero_point(
+    storage: Storage,
     input: Quant,
     bias: &[i32],
     sums: &[WeightSum],
@@ -137,7 +149,8 @@ pub fn fold_zero_point(
             if bound > i64::from(i32::MAX) {
                 return Err(QuantError::Bias(b, c));
             }
-            let folded = i64::from(b) - i64::from(input.zero.get()) * sum.signed;
+            let zero = i64::from(input.zero.get() - storage.offset());
+            let folded = i64::from(b) - zero * sum.signed;
             i32::try_from(folded).map_err(|_| QuantError::Bias(b, c))
         })
         .collect()
@@ -146,7 +159,7 @@ pub fn fold_zero_point(
 /// `s_x * s_w[c]`, divided by `s_y` if there is one, in that order.
 ///
 /// # Errors
-/// If there are not `channels` weight scales.
+/// If there are not `channels` weight scales, or a ratio is absurd.
 pub fn multipliers(
     input: Scale,
     weights: &[Scale],
@@ -161,10 +174,17 @@ pub fn multipliers(
         });
     }
     let product = |w: &Scale| input.get() * w.get();
-    Ok(match output {
-        Some(output) => weights.iter().map(|w| product(w) / output.get()).collect(),
-        None => weights.iter().map(product).collect(),
-    })
+    let ratio = |w: &Scale| output.map_or(product(w), |output| product(w) / output.get());
+    weights.iter().map(|w| bounded(ratio(w))).collect()
+}
+
+/// Any 32-bit sum times the ratio stays finite, so that no processor's notion of infinities matters.
+fn bounded(ratio: f32) -> Result<f32, QuantError> {
+    if ratio < 1e20 {
+        Ok(ratio)
+    } else {
+        Err(QuantError::Ratio(ratio))
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +227,7 @@ mod tests {
             magnitude: 9_000_000,
         }];
         assert_eq!(
-            fold_zero_point(input, &[7], &sums),
+            fold_zero_point(Storage::Unsigned, input, &[7], &sums),
             Err(QuantError::Bias(7, 0))
         );
     }

@@ -1,21 +1,26 @@
 //! The reference: every other backend must give these bits. Written to be read, not to be fast.
 
-use super::{Conv, Dense, Geometry};
+use super::{Conv, Dense, Geometry, PackedWeights};
 
 /// One convolution: `x` is `[in_h][in_w][in_c]`, `y` and `residual` are `[out_h][out_w][out_c]`.
-pub fn conv(conv: &Conv, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
+pub fn conv(
+    (conv, weights): (&Conv, &PackedWeights),
+    x: &[u8],
+    residual: Option<&[u8]>,
+    y: &mut [u8],
+) {
     let g = &conv.geometry;
     for pixel in 0..g.out_pixels() {
         for o in 0..g.out_c {
             let at = pixel * g.out_c + o;
-            let acc = sum_of_products(conv, x, pixel, o);
+            let acc = sum_of_products((conv, weights), x, pixel, o);
             y[at] = conv.requant.apply(acc, o, residual.map(|r| r[at]));
         }
     }
 }
 
 /// `sum(w * x)` over one window, padding read as the border.
-fn sum_of_products(conv: &Conv, x: &[u8], pixel: usize, o: usize) -> i32 {
+fn sum_of_products((conv, weights): (&Conv, &PackedWeights), x: &[u8], pixel: usize, o: usize) -> i32 {
     let g = &conv.geometry;
     let (oy, ox) = (pixel / g.out_w(), pixel % g.out_w());
     let mut acc = 0i32;
@@ -28,7 +33,7 @@ fn sum_of_products(conv: &Conv, x: &[u8], pixel: usize, o: usize) -> i32 {
                     (Some(iy), Some(ix)) => i32::from(x[(iy * g.in_w + ix) * g.in_c + c]),
                     _ => i32::from(conv.border[c]),
                 };
-                let weight = conv.weights.at(o, (ky * g.kernel_w + kx) * g.in_c + c);
+                let weight = weights.at(o, (ky * g.kernel_w + kx) * g.in_c + c);
                 acc = acc.wrapping_add(value * i32::from(weight));
             }
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::dispatch::available;
+use super::requant::fold_zero_point;
 use super::*;
 use crate::random::Random;
 
@@ -22,6 +23,11 @@ const SHAPES: &[(usize, usize, usize, usize, (usize, usize), usize, Padding)] = 
     (14, 14, 256, 128, (1, 1), 2, Padding::all(0)),
     ( 4,  5, 512, 512, (3, 3), 1, Padding::all(1)),
     ( 5,  5, 512, 320, (1, 1), 1, Padding::all(0)),
+    // Winograd's tiles of four, whole and cut, and a border wider than usual
+    (13, 10,  32,  48, (3, 3), 1, Padding::all(1)),
+    ( 5,  7,  16,  16, (3, 3), 1, Padding::all(2)),
+    ( 3,  3,  48,  32, (3, 3), 1, Padding::all(0)),
+    (28, 28,  16,  16, (3, 3), 1, Padding { top: 0, bottom: 2, left: 1, right: 0 }),
     // one channel to nine, one pixel, primes
     ( 1,  1,   1,   1, (1, 1), 1, Padding::all(0)),
     ( 1,  1,   9,  17, (1, 1), 1, Padding::all(0)),
@@ -60,6 +66,8 @@ struct Case {
     output: Quant,
     residual: Option<Quant>,
     relu: bool,
+    /// The input is a picture's bytes, stored as they are.
+    picture: bool,
     border: Vec<u8>,
     x: Vec<u8>,
     r: Vec<u8>,
@@ -105,33 +113,42 @@ impl Case {
             output: quant(0.012 * (depth as f32).sqrt(), random.byte()),
             residual: (coin(&mut random)).then(|| quant(0.05, random.byte())),
             relu: coin(&mut random),
+            picture: geometry.in_c < 4,
             border: (0..geometry.in_c).map(|_| random.byte()).collect(),
             r: (0..geometry.output_len()).map(|_| random.byte()).collect(),
             geometry,
         }
     }
 
-    fn run(&self, backend: Backend) -> Vec<u8> {
+    /// The output's values, however the backend stores them.
+    fn run(&self, backend: Backend, plan: WinogradPlan, pool: &Pool) -> Vec<u8> {
         let g = self.geometry;
+        let storage = backend.storage();
         let weights =
             PackedWeights::new(&self.plain, g.out_c, g.depth(), backend.layout()).unwrap();
         let requant = Requant::new(
-            self.input,
-            self.output,
-            self.residual,
+            storage,
+            (self.input, self.output, self.residual),
             (&self.bias, &self.scales),
             &weights.sums(),
             self.relu,
         );
+        let input = if self.picture { Storage::Unsigned } else { storage };
+        let flip = |bytes: &[u8], storage: Storage| -> Vec<u8> {
+            bytes.iter().map(|b| b ^ storage.flip()).collect()
+        };
         let conv = Conv {
             geometry: g,
-            weights: Arc::new(weights),
-            border: self.border.clone(),
+            filter: Filter::Direct(Arc::new(weights)),
+            input,
+            border: flip(&self.border, input),
             requant: requant.unwrap(),
         };
+        let conv = backend.prepare(conv, plan);
         let mut y = vec![0xA5; g.output_len()];
-        backend.conv(&conv, &self.x, self.residual.map(|_| &self.r[..]), &mut y);
-        y
+        let residual = self.residual.map(|_| flip(&self.r, storage));
+        backend.conv(pool, &conv, &flip(&self.x, input), residual.as_deref(), &mut y);
+        flip(&y, storage)
     }
 }
 
@@ -156,28 +173,39 @@ fn backends() -> Vec<Backend> {
     available().into_iter().filter_map(Backend::new).collect()
 }
 
-fn check(case: &Case, what: &str) {
-    let mut results = backends().into_iter().map(|b| (b.isa(), case.run(b)));
-    let (_, want) = results.next().expect("the reference is always there");
-    for (isa, got) in results {
-        if let Some(at) = (0..want.len()).find(|&i| want[i] != got[i]) {
-            let (pixel, channel) = (at / case.geometry.out_c, at % case.geometry.out_c);
-            panic!(
-                "{isa} differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
-                got[at], want[at], case.geometry
-            );
+fn pool(threads: usize) -> Pool {
+    Pool::new(threads.try_into().unwrap()).unwrap()
+}
+
+fn check(case: &Case, backends: &[Backend], pools: &[Pool], what: &str) {
+    let scalar = Backend::new(Isa::Scalar).unwrap();
+    let want = case.run(scalar, WinogradPlan::Off, &pools[0]);
+    for &backend in backends {
+        for (pool, plan) in pools
+            .iter()
+            .flat_map(|pool| [(pool, WinogradPlan::Off), (pool, WinogradPlan::All)])
+        {
+            let got = case.run(backend, plan, pool);
+            if let Some(at) = (0..want.len()).find(|&i| want[i] != got[i]) {
+                let (pixel, channel) = (at / case.geometry.out_c, at % case.geometry.out_c);
+                panic!(
+                    "{} (Winograd {plan:?}, {} threads) differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
+                    backend.isa(), pool.threads(), got[at], want[at], case.geometry
+                );
+            }
         }
     }
 }
 
 #[test]
 fn every_backend_gives_the_bits_of_the_reference() {
+    let (backends, pools) = (backends(), [pool(1), pool(3)]);
     for (i, &(h, w, in_c, out_c, kernel, stride, pad)) in SHAPES.iter().enumerate() {
         let g = Geometry::new((h, w), (in_c, out_c), kernel, (stride, stride), pad).unwrap();
         for data in [Data::Random, Data::Extreme] {
             for seed in 0..2 {
                 let case = Case::new(g, data, seed * 1000 + i as u64);
-                check(&case, &format!("{data:?} seed {seed}"));
+                check(&case, &backends, &pools, &format!("{data:?} seed {seed}"));
             }
         }
     }
@@ -187,7 +215,7 @@ fn every_backend_gives_the_bits_of_the_reference() {
 fn sums_are_neither_all_clamped_nor_all_equal() {
     // the comparison above would prove little if every output were 0 or 255
     let g = Geometry::new((9, 9), (16, 32), (3, 3), (1, 1), Padding::all(1)).unwrap();
-    let y = Case::new(g, Data::Random, 7).run(Backend::new(Isa::Scalar).unwrap());
+    let y = Case::new(g, Data::Random, 7).run(Backend::new(Isa::Scalar).unwrap(), WinogradPlan::Off, &pool(1));
     let inner = y.iter().filter(|&&v| v != 0 && v != 255).count();
     assert!(inner * 3 > y.len(), "{inner} of {} are in range", y.len());
 }
@@ -198,18 +226,19 @@ fn every_backend_agrees_on_the_dense_layer() {
         let mut random = Random::new(depth as u64);
         let plain: Vec<i8> = (0..depth * classes).map(|_| weight(&mut random)).collect();
         let x: Vec<u8> = (0..depth).map(|_| random.byte()).collect();
+        let bias: Vec<i32> = (0..classes).map(|c| i32::try_from(c).unwrap() * 77 - 300).collect();
+        let input = Quant::new(0.1, 7).unwrap();
         let run = |backend: Backend| {
+            let weights = PackedWeights::new(&plain, classes, depth, backend.layout()).unwrap();
+            let bias = fold_zero_point(backend.storage(), input, &bias, &weights.sums()).unwrap();
             let dense = Dense {
-                weights: Arc::new(
-                    PackedWeights::new(&plain, classes, depth, backend.layout()).unwrap(),
-                ),
-                bias: (0..classes)
-                    .map(|c| i32::try_from(c).unwrap() * 77 - 300)
-                    .collect(),
+                weights: Arc::new(weights),
+                bias,
                 multiplier: vec![0.0137; classes],
             };
             let mut y = vec![f32::NAN; classes];
-            backend.dense(&dense, &x, &mut y);
+            let stored: Vec<u8> = x.iter().map(|x| x ^ backend.storage().flip()).collect();
+            backend.dense(&pool(2), &dense, &stored, &mut y);
             y
         };
         let want = run(Backend::new(Isa::Scalar).unwrap());

@@ -8,8 +8,10 @@
 
 use std::arch::x86_64::*;
 
-use super::super::driver::{CHANNELS, Sums, Tile, conv, dense, requantize_plain};
-use super::super::{Conv, Dense, Layout, Requant};
+use super::super::driver::{Strip, Tile};
+use super::super::{Layout, Requant, Storage};
+
+const CHANNELS: usize = 16;
 
 /// Proof that this processor has AVX2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,142 +22,178 @@ impl Avx2 {
     pub fn new() -> Option<Self> {
         std::is_x86_feature_detected!("avx2").then_some(Self(()))
     }
-
-    pub fn conv(self, layer: &Conv, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
-        #[target_feature(enable = "avx2")]
-        fn inner(tile: Avx2, layer: &Conv, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
-            conv(tile, layer, x, residual, y);
-        }
-        // SAFETY: `self` proves that the processor has AVX2.
-        unsafe { inner(self, layer, x, residual, y) }
-    }
-
-    pub fn dense(self, layer: &Dense, x: &[u8], y: &mut [f32]) {
-        #[target_feature(enable = "avx2")]
-        fn inner(tile: Avx2, layer: &Dense, x: &[u8], y: &mut [f32]) {
-            dense(tile, layer, x, y);
-        }
-        // SAFETY: `self` proves that the processor has AVX2.
-        unsafe { inner(self, layer, x, y) }
-    }
 }
 
 impl Tile for Avx2 {
-    const LAYOUT: Layout = Layout {
-        nr: CHANNELS,
-        kc: 2,
-    };
+    type Value = i16;
+    const LAYOUT: Layout = Layout::new(CHANNELS, 2);
+    const STORAGE: Storage = Storage::Unsigned;
     const PIXELS: usize = 6;
 
     #[inline(always)]
-    fn accumulate(self, x: &[i16], depth: usize, w: &[i8], sums: &mut [Sums]) {
+    fn enter<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2")]
+        fn inside<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
         // SAFETY: `self` proves that the processor has AVX2.
+        unsafe { inside(f) }
+    }
+
+    #[inline(always)]
+    unsafe fn conv(self, pixels: usize, strip: &Strip<i16>) {
+        // SAFETY: the caller's promise; `self` proves that the processor has AVX2.
         unsafe {
-            match sums.len() {
-                6 => rows::<6>(x, depth, w, sums),
-                5 => rows::<5>(x, depth, w, sums),
-                4 => rows::<4>(x, depth, w, sums),
-                3 => rows::<3>(x, depth, w, sums),
-                2 => rows::<2>(x, depth, w, sums),
-                _ => rows::<1>(x, depth, w, sums),
+            match pixels {
+                6 => rows::<6>(strip),
+                5 => rows::<5>(strip),
+                4 => rows::<4>(strip),
+                3 => rows::<3>(strip),
+                2 => rows::<2>(strip),
+                _ => rows::<1>(strip),
             }
         }
     }
 
     #[inline(always)]
-    fn requantize(
-        self,
-        rule: &Requant,
-        c: usize,
-        sums: &Sums,
-        residual: Option<&[u8]>,
-        y: &mut [u8],
-    ) {
-        let Ok(y) = <&mut [u8; CHANNELS]>::try_from(&mut *y) else {
-            return requantize_plain(rule, c, sums, residual, y);
-        };
-        // SAFETY: `self` proves that the processor has AVX2.
-        unsafe { requantize(rule, c, sums, residual, y) }
+    unsafe fn sums(self, x: *const i16, depth: usize, w: *const i8, _: *const u8, sums: *mut i32) {
+        // SAFETY: the caller's promise; `self` proves that the processor has AVX2.
+        unsafe {
+            let acc = accumulate::<1>(&x, 1, depth, w);
+            _mm256_storeu_si256(sums.cast(), acc[0][0]);
+            _mm256_storeu_si256(sums.add(8).cast(), acc[0][1]);
+        }
     }
 }
 
+/// # Safety
+/// As [`Tile::conv`], for `N` pixels.
 #[target_feature(enable = "avx2")]
-fn rows<const N: usize>(x: &[i16], depth: usize, w: &[i8], sums: &mut [Sums]) {
-    assert!(x.len() == N * depth && w.len() == CHANNELS * depth && sums.len() == N);
-    let x: [&[i16]; N] = std::array::from_fn(|p| &x[p * depth..][..depth]);
-    let mut acc = [[_mm256_setzero_si256(); 2]; N];
-    for (pair, w) in w.chunks_exact(2 * CHANNELS).enumerate() {
-        // SAFETY: a chunk holds 32 weights.
-        let w = unsafe { [load_widen(w.as_ptr()), load_widen(w.as_ptr().add(16))] };
-        for p in 0..N {
-            // SAFETY: there are depth / 2 chunks, so that 2 * pair + 1 < depth, a row's length.
-            let pair = unsafe { x[p].as_ptr().cast::<i32>().add(pair).read_unaligned() };
-            let pair = _mm256_set1_epi32(pair);
-            acc[p][0] = _mm256_add_epi32(acc[p][0], _mm256_madd_epi16(pair, w[0]));
-            acc[p][1] = _mm256_add_epi32(acc[p][1], _mm256_madd_epi16(pair, w[1]));
-        }
-    }
-    for (sums, acc) in sums.iter_mut().zip(acc) {
-        let (low, high) = sums.split_at_mut(8);
-        // SAFETY: each half holds eight i32.
+unsafe fn rows<const N: usize>(strip: &Strip<i16>) {
+    let rule = Rule::new(strip.rule);
+    for block in 0..strip.blocks {
+        // SAFETY: the caller's promise.
         unsafe {
-            _mm256_storeu_si256(low.as_mut_ptr().cast(), acc[0]);
-            _mm256_storeu_si256(high.as_mut_ptr().cast(), acc[1]);
+            let w = strip.weights.add(block * strip.taps * strip.depth * CHANNELS);
+            let acc = accumulate::<N>(strip.rows, strip.taps, strip.depth, w);
+            if strip.residual.is_null() {
+                finish::<N, false>(strip, rule, block * CHANNELS, &acc);
+            } else {
+                finish::<N, true>(strip, rule, block * CHANNELS, &acc);
+            }
         }
     }
+}
+
+/// # Safety
+/// `rows` is `[taps][N]` pointers to `depth` values, an even number, with weights for them at `w`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn accumulate<const N: usize>(
+    rows: *const *const i16,
+    taps: usize,
+    depth: usize,
+    mut w: *const i8,
+) -> [[__m256i; 2]; N] {
+    let mut acc = [[_mm256_setzero_si256(); 2]; N];
+    for tap in 0..taps {
+        // SAFETY: the caller's promise.
+        let x: [*const i16; N] = std::array::from_fn(|p| unsafe { *rows.add(tap * N + p) });
+        for pair in 0..depth / 2 {
+            // SAFETY: each pair of depth has 32 weights and a pair of values in each row.
+            unsafe {
+                let weights = [load_widen(w), load_widen(w.add(16))];
+                w = w.add(32);
+                for p in 0..N {
+                    let pair = x[p].cast::<i32>().add(pair).read_unaligned();
+                    let pair = _mm256_set1_epi32(pair);
+                    for half in 0..2 {
+                        let products = _mm256_madd_epi16(pair, weights[half]);
+                        acc[p][half] = _mm256_add_epi32(acc[p][half], products);
+                    }
+                }
+            }
+        }
+    }
+    acc
 }
 
 /// Sixteen weights, sign-extended to 16 bits.
 ///
 /// # Safety
 /// `w` must point at 16 readable bytes.
+#[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn load_widen(w: *const i8) -> __m256i {
     // SAFETY: the caller's promise.
     _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(w.cast()) })
 }
 
-#[target_feature(enable = "avx2")]
-fn requantize(
-    rule: &Requant,
-    c: usize,
-    sums: &Sums,
-    residual: Option<&[u8]>,
-    y: &mut [u8; CHANNELS],
-) {
-    let bias = &rule.bias[c..c + CHANNELS];
-    let multiplier = &rule.multiplier[c..c + CHANNELS];
-    let mut rounded = [_mm256_setzero_si256(); 2];
-    for (half, rounded) in rounded.iter_mut().enumerate() {
-        let at = 8 * half;
-        // SAFETY: `sums`, `bias` and `multiplier` hold 16 values each, read at 0 and at 8.
-        let mut t = unsafe {
-            let acc = _mm256_add_epi32(
-                _mm256_loadu_si256(sums.as_ptr().add(at).cast()),
-                _mm256_loadu_si256(bias.as_ptr().add(at).cast()),
-            );
-            _mm256_mul_ps(
-                _mm256_cvtepi32_ps(acc),
-                _mm256_loadu_ps(multiplier.as_ptr().add(at)),
-            )
-        };
-        if let (Some(add), Some(r)) = (rule.residual, residual) {
-            let r = &r[at..at + 8];
-            // SAFETY: `r` holds eight bytes.
-            let r = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(r.as_ptr().cast()) });
-            let r = _mm256_cvtepi32_ps(_mm256_sub_epi32(r, _mm256_set1_epi32(add.zero)));
-            t = _mm256_add_ps(t, _mm256_mul_ps(r, _mm256_set1_ps(add.multiplier)));
+/// A layer's constants, spread over vectors.
+#[derive(Clone, Copy)]
+struct Rule {
+    low: __m256,
+    high: __m256,
+    output_zero: __m256i,
+    residual_zero: __m256i,
+    residual_multiplier: __m256,
+}
+
+impl Rule {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(rule: &Requant) -> Self {
+        let (zero, multiplier) = rule.residual.map_or((0, 0.0), |r| (r.zero, r.multiplier));
+        Self {
+            low: _mm256_set1_ps(rule.low),
+            high: _mm256_set1_ps(rule.high),
+            output_zero: _mm256_set1_epi32(rule.output_zero),
+            residual_zero: _mm256_set1_epi32(zero),
+            residual_multiplier: _mm256_set1_ps(multiplier),
         }
-        t = _mm256_max_ps(t, _mm256_set1_ps(rule.low));
-        t = _mm256_min_ps(t, _mm256_set1_ps(rule.high));
-        let integers = _mm256_cvtps_epi32(t); // rounds half to even
-        *rounded = _mm256_add_epi32(integers, _mm256_set1_epi32(rule.output_zero));
     }
-    // both packs work within 128-bit lanes; the permutation puts the sixteen bytes in order
-    let words = _mm256_packs_epi32(rounded[0], rounded[1]);
-    let bytes = _mm256_packus_epi16(words, words);
-    let order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
-    let bytes = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order));
-    // SAFETY: `y` holds sixteen bytes.
-    unsafe { _mm_storeu_si128(y.as_mut_ptr().cast(), bytes) }
+}
+
+/// Rounds and stores a tile's block of channels from `channel` on.
+///
+/// # Safety
+/// As [`Tile::conv`], for `N` pixels.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn finish<const N: usize, const ADD: bool>(
+    strip: &Strip<i16>,
+    rule: Rule,
+    channel: usize,
+    acc: &[[__m256i; 2]; N],
+) {
+    for (p, acc) in acc.iter().enumerate() {
+        let offset = p * strip.stride + channel;
+        let mut rounded = [_mm256_setzero_si256(); 2];
+        for half in 0..2 {
+            let at = 8 * half;
+            // SAFETY: sixteen constants, residuals and outputs are there.
+            unsafe {
+                let bias = _mm256_loadu_si256(strip.bias.add(channel + at).cast());
+                let multiplier = _mm256_loadu_ps(strip.multiplier.add(channel + at));
+                let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(acc[half], bias));
+                let mut t = _mm256_mul_ps(sum, multiplier);
+                if ADD {
+                    let r = _mm_loadl_epi64(strip.residual.add(offset + at).cast());
+                    let r = _mm256_sub_epi32(_mm256_cvtepu8_epi32(r), rule.residual_zero);
+                    let r = _mm256_mul_ps(_mm256_cvtepi32_ps(r), rule.residual_multiplier);
+                    t = _mm256_add_ps(t, r);
+                }
+                t = _mm256_min_ps(_mm256_max_ps(t, rule.low), rule.high);
+                let integers = _mm256_cvtps_epi32(t); // rounds half to even
+                rounded[half] = _mm256_add_epi32(integers, rule.output_zero);
+            }
+        }
+        // both packs work within 128-bit lanes; the permutation puts the sixteen bytes in order
+        let words = _mm256_packs_epi32(rounded[0], rounded[1]);
+        let bytes = _mm256_packus_epi16(words, words);
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+        let bytes = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order));
+        // SAFETY: sixteen outputs are there.
+        unsafe { _mm_storeu_si128(strip.y.add(offset).cast(), bytes) }
+    }
 }

@@ -1,0 +1,231 @@
+//! `conv_i8_5x16c4_dotprod`: five pixels by sixteen channels, four products per lane and `sdot`.
+//!
+//! Twenty accumulators, five activation vectors and four weight vectors of the 32 registers: per
+//! sixteen of depth 80 `sdot`, five `ldr` and four `ld1` of 64 bytes. A sixth pixel would leave two
+//! registers for weights, and eight `ldp` in place of the four `ld1`: more instructions per product.
+//! `asm!`, because the intrinsics of the dot product are unstable.
+#![allow(unsafe_code)] // assembly
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use super::super::driver::{Strip, Tile};
+use super::super::{Layout, Storage};
+use super::epilogue::Rule;
+
+const CHANNELS: usize = 16;
+
+/// Proof that this processor has the 8-bit dot product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dotprod(());
+
+impl Dotprod {
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("dotprod").then_some(Self(()))
+    }
+}
+
+impl Tile for Dotprod {
+    type Value = u8;
+    const LAYOUT: Layout = Layout::new(CHANNELS, 4);
+    const STORAGE: Storage = Storage::Signed;
+    const PIXELS: usize = 5;
+
+    #[inline(always)]
+    unsafe fn conv(self, pixels: usize, strip: &Strip<u8>) {
+        // SAFETY: the caller's promise; `self` proves the instructions.
+        unsafe {
+            match pixels {
+                5 => strip_5(strip),
+                4 => strip_4(strip),
+                3 => strip_3(strip),
+                2 => strip_2(strip),
+                _ => strip_1(strip),
+            }
+        }
+    }
+
+    unsafe fn sums(self, x: *const u8, depth: usize, w: *const i8, _: *const u8, sums: *mut i32) {
+        // SAFETY: the caller's promise; `self` proves the instructions.
+        unsafe {
+            let mut acc = [[vdupq_n_s32(0); 4]];
+            multiply_1(&x, 1, depth, w, &mut acc);
+            for (q, &acc) in acc[0].iter().enumerate() {
+                vst1q_s32(sums.add(4 * q), acc);
+            }
+        }
+    }
+}
+
+/// One group of four of depth: the weights of sixteen channels, and lane `$lane` of each pixel's
+/// activations.
+macro_rules! group {
+    ($lane:literal; $(($a:literal: $s0:literal $s1:literal $s2:literal $s3:literal))*) => {
+        concat!(
+            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{w}], #64\n",
+            $(
+                "sdot v", $s0, ".4s, v28.16b, v", $a, ".4b[", $lane, "]\n",
+                "sdot v", $s1, ".4s, v29.16b, v", $a, ".4b[", $lane, "]\n",
+                "sdot v", $s2, ".4s, v30.16b, v", $a, ".4b[", $lane, "]\n",
+                "sdot v", $s3, ".4s, v31.16b, v", $a, ".4b[", $lane, "]\n",
+            )*
+        )
+    };
+}
+
+/// Sixteen of depth.
+macro_rules! step {
+    ($(($x:ident $a:literal: $($s:literal)*))*) => {
+        concat!(
+            $("ldr q", $a, ", [{", stringify!($x), "}], #16\n",)*
+            group!("0"; $(($a: $($s)*))*),
+            group!("1"; $(($a: $($s)*))*),
+            group!("2"; $(($a: $($s)*))*),
+            group!("3"; $(($a: $($s)*))*),
+        )
+    };
+}
+
+/// `$n` pixels: `multiply(rows, taps, depth, weights, sums)` adds up products and says where the next
+/// block's weights are; `strip(strip)` is [`Tile::conv`].
+macro_rules! tile {
+    ($n:literal $multiply:ident $strip:ident macs=$macs:literal
+     $(($p:literal $x:ident $a:literal $va:tt: $($s:literal $vs:tt $q:literal),*))*) => {
+        /// # Safety
+        /// The processor has the dot product; `rows` is `[taps][pixels]` pointers to `depth` values,
+        /// `w` points at `taps * depth * 16` weights.
+        #[inline(always)]
+        unsafe fn $multiply(
+            rows: *const *const u8,
+            taps: usize,
+            depth: usize,
+            mut w: *const i8,
+            acc: &mut [[int32x4_t; 4]; $n],
+        ) -> *const i8 {
+            // SAFETY: reads what the caller promised: per tap `depth / 16` steps of 16 and
+            // `depth % 16 / 4` of 4 from each row, and 16 weights for each value of depth.
+            unsafe {
+                asm!(
+                    ".arch_extension dotprod",
+                    "2:",
+                    $(concat!("ldr {", stringify!($x), "}, [{rows}], #8"),)*
+                    "mov {k}, {pairs}",
+                    "cbz {pairs}, 4f",
+                    "3:",
+                    concat!("// LLVM-MCA-BEGIN conv_i8_", $n, "x16c4_dotprod macs=", $macs),
+                    step!($(($x $a: $($s)*))*),
+                    step!($(($x $a: $($s)*))*),
+                    "subs {k}, {k}, #1",
+                    "b.ne 3b",
+                    "// LLVM-MCA-END",
+                    "4:",
+                    "cbz {rest}, 7f",
+                    "tbz {rest}, #4, 5f",
+                    step!($(($x $a: $($s)*))*),
+                    "5:",
+                    "and {k}, {rest}, #12",
+                    "cbz {k}, 7f",
+                    "6:",
+                    $(concat!("ldr s", $a, ", [{", stringify!($x), "}], #4"),)*
+                    group!("0"; $(($a: $($s)*))*),
+                    "subs {k}, {k}, #4",
+                    "b.ne 6b",
+                    "7:",
+                    "subs {taps}, {taps}, #1",
+                    "b.ne 2b",
+                    rows = inout(reg) rows => _,
+                    w = inout(reg) w,
+                    taps = inout(reg) taps => _,
+                    pairs = in(reg) depth / 32,
+                    rest = in(reg) depth % 32,
+                    k = out(reg) _,
+                    $($x = out(reg) _, out($va) _,)*
+                    $($(inout($vs) acc[$p][$q],)*)*
+                    out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                    options(nostack, readonly),
+                );
+            }
+            w
+        }
+
+        /// # Safety
+        /// As [`Tile::conv`], for this many pixels.
+        #[inline(always)]
+        unsafe fn $strip(strip: &Strip<u8>) {
+            let rule = Rule::new(strip.rule);
+            let mut w = strip.weights;
+            for block in 0..strip.blocks {
+                let channel = block * CHANNELS;
+                // SAFETY: the constants of a whole block are there; the rest is the caller's promise.
+                unsafe {
+                    let bias = strip.bias.add(channel);
+                    let bias = std::array::from_fn(|q| vld1q_s32(bias.add(4 * q)));
+                    let mut acc = [bias; $n];
+                    w = $multiply(strip.rows, strip.taps, strip.depth, w, &mut acc);
+                    finish(strip, rule, channel, &acc);
+                }
+            }
+        }
+    };
+}
+
+tile!(5 multiply_5 strip_5 macs=2560
+    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
+    (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
+    (2 x2 22 "v22": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3)
+    (3 x3 23 "v23": 12 "v12" 0, 13 "v13" 1, 14 "v14" 2, 15 "v15" 3)
+    (4 x4 24 "v24": 16 "v16" 0, 17 "v17" 1, 18 "v18" 2, 19 "v19" 3));
+tile!(4 multiply_4 strip_4 macs=2048
+    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
+    (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
+    (2 x2 22 "v22": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3)
+    (3 x3 23 "v23": 12 "v12" 0, 13 "v13" 1, 14 "v14" 2, 15 "v15" 3));
+tile!(3 multiply_3 strip_3 macs=1536
+    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
+    (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
+    (2 x2 22 "v22": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3));
+tile!(2 multiply_2 strip_2 macs=1024
+    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
+    (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3));
+tile!(1 multiply_1 strip_1 macs=512
+    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3));
+
+/// Rounds and stores a tile's block of channels from `channel` on.
+///
+/// # Safety
+/// As [`Tile::conv`], for `N` pixels.
+#[inline(always)]
+unsafe fn finish<const N: usize>(
+    strip: &Strip<u8>,
+    rule: Rule,
+    channel: usize,
+    acc: &[[int32x4_t; 4]; N],
+) {
+    // SAFETY: the constants, outputs and residuals of a whole block are there.
+    unsafe {
+        let m = strip.multiplier.add(channel);
+        let m: [_; 4] = std::array::from_fn(|q| vld1q_f32(m.add(4 * q)));
+        let (mut y, mut r) = (strip.y.add(channel), strip.residual.wrapping_add(channel));
+        if strip.residual.is_null() {
+            for acc in acc {
+                let t = std::array::from_fn(|q| Rule::scale(acc[q], m[q]));
+                vst1q_s8(y.cast(), rule.sixteen(t));
+                y = y.wrapping_add(strip.stride);
+            }
+        } else {
+            for acc in acc {
+                let (low, high) = rule.residuals(vld1q_s8(r.cast()));
+                let t = [
+                    rule.add(Rule::scale(acc[0], m[0]), vget_low_s16(low)),
+                    rule.add(Rule::scale(acc[1], m[1]), vget_high_s16(low)),
+                    rule.add(Rule::scale(acc[2], m[2]), vget_low_s16(high)),
+                    rule.add(Rule::scale(acc[3], m[3]), vget_high_s16(high)),
+                ];
+                vst1q_s8(y.cast(), rule.sixteen(t));
+                y = y.wrapping_add(strip.stride);
+                r = r.wrapping_add(strip.stride);
+            }
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Exact int8 Winograd convolution F(4x4, 3x3): a 3x3 convolution of stride 1 with a quarter of the
+//! products, and the same bits (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
+//! 2015, with the transforms scaled to integers).
+//!
+//! Six by six inputs are transformed, multiplied elementwise with transformed weights, summed over the
+//! input channels and transformed back to four by four outputs. Transformed inputs and weights fit 16
+//! bits, products are summed in 32 bits that may wrap: the result is 576 = 9 * 64 times the true sum
+//! modulo 2^32, and since 9 is odd the true sum follows wherever it is below 2^25 in magnitude, which
+//! [`Winograd::new`] proves of every output channel. `transform` has the arithmetic; a backend brings
+//! the multiplication ([`Products`]).
+#![allow(unsafe_code)] // threads write disjoint parts of one output
+
+mod transform;
+
+use std::ops::Range;
+
+use thiserror::Error;
+
+use super::driver::Shared;
+use super::scratch;
+use super::{Conv, Geometry, PackedWeights, Pool, Requant, Storage};
+use transform::{EDGE, Input, LANES, OUT, POINTS};
+
+/// Output channels in a block.
+pub const CHANNELS: usize = 16;
+/// Most tiles in any backend's group.
+const MAX_TILES: usize = 8;
+/// Bytes of transformed input that a core works on at a time.
+const CACHED_INPUT: usize = 128 << 10;
+/// Magnitudes of a channel's weights whose sum of products, values being at most 128, is below 2^25.
+const MOST_WEIGHT: i64 = (1 << 25) / 128;
+
+/// Transformed weights: `[out / 16][36][in / pair][16][pair]`, where a backend multiplies `pair`
+/// input channels at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Winograd {
+    data: Vec<i16>,
+    pair: usize,
+    in_c: usize,
+    /// As in [`Requant`], for inputs counted from 128.
+    bias: Vec<i32>,
+}
+
+/// What one instruction set does differently: sums of products of transformed inputs and weights.
+pub trait Products: Copy + Send + Sync {
+    /// Input channels multiplied at once.
+    const PAIR: usize;
+    /// Tiles multiplied at once, at most [`MAX_TILES`].
+    const TILES: usize;
+    const STORAGE: Storage;
+
+    /// Calls `f`, compiled for the backend's instructions where it is inlined.
+    fn enter<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// `m[t][o] = sum over c of v[t * in_c + c] * u[c][o]` for `tiles` tiles (1 to [`Self::TILES`]).
+    ///
+    /// # Safety
+    /// `v` points at `tiles` rows of `in_c` values, a multiple of 16, `u` at `in_c * 16` weights and
+    /// `m` at room for `tiles * 16` sums.
+    unsafe fn multiply(self, tiles: usize, in_c: usize, v: *const i16, u: *const i16, m: *mut i32);
+
+    /// Rounds the sums of sixteen channels.
+    ///
+    /// # Safety
+    /// `bias`, `multiplier`, `y` and (unless null) `residual` are there for sixteen channels.
+    unsafe fn round(
+        self,
+        rule: &Requant,
+        constants: (*const i32, *const f32),
+        sums: &[i32; CHANNELS],
+        residual: *const u8,
+        y: *mut u8,
+    );
+}
+
+/// Whether a layer of this shape can be computed so.
+fn fits(g: &Geometry) -> bool {
+    (g.kernel_h, g.kernel_w, g.stride_h, g.stride_w) == (3, 3, 1, 1)
+        && g.in_c.is_multiple_of(LANES)
+        && g.out_c.is_multiple_of(CHANNELS)
+}
+
+/// Which layers are transformed. Transformed weights take eight times the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WinogradPlan {
+    /// Those whose weights stay small: in a ResNet50 six layers, and 4 MB.
+    Auto,
+    /// Every layer that can be.
+    All,
+    Off,
+}
+
+/// The environment variable that chooses.
+pub const VARIABLE: &str = "RESNETD_WINOGRAD";
+/// Transformed weights of a layer that `Auto` allows, in bytes: 128 by 128 channels.
+const AUTO_BYTES: usize = 36 * 128 * 128 * 2;
+
+impl WinogradPlan {
+    pub(super) fn takes(self, g: &Geometry) -> bool {
+        let bytes = POINTS * g.in_c * g.out_c * size_of::<i16>();
+        fits(g)
+            && match self {
+                Self::Auto => bytes <= AUTO_BYTES,
+                Self::All => true,
+                Self::Off => false,
+            }
+    }
+}
+
+impl std::str::FromStr for WinogradPlan {
+    type Err = PlanError;
+
+    fn from_str(name: &str) -> Result<Self, PlanError> {
+        match name {
+            "" | "auto" => Ok(Self::Auto),
+            "all" => Ok(Self::All),
+            "off" => Ok(Self::Off),
+            _ => Err(PlanError(name.to_owned())),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[error("{VARIABLE}={0} is none of auto, all, off")]
+pub struct PlanError(String);
+
+impl Winograd {
+    /// Transforms a layer's weights; `None` if its shape or the size of its weights forbids.
+    #[must_use]
+    pub fn new(conv: &Conv, weights: &PackedWeights, storage: Storage, pair: usize) -> Option<Self> {
+        let g = &conv.geometry;
+        let sums = weights.sums();
+        if !fits(g) || sums.iter().any(|s| s.magnitude >= MOST_WEIGHT) {
+            return None;
+        }
+        let plain = weights.plain();
+        let mut data = vec![0; POINTS * g.in_c * g.out_c];
+        let block = POINTS * g.in_c * CHANNELS;
+        for (o, kernel) in plain.chunks_exact(9 * g.in_c).enumerate() {
+            let (out, lane) = (&mut data[o / CHANNELS * block..][..block], o % CHANNELS);
+            for c in 0..g.in_c {
+                let nine = std::array::from_fn(|k| i16::from(kernel[k * g.in_c + c]));
+                let at = (c / pair * CHANNELS + lane) * pair + c % pair;
+                for (e, &value) in transform::weights(nine).iter().enumerate() {
+                    out[e * g.in_c * CHANNELS + at] = value;
+                }
+            }
+        }
+        let to_signed = i64::from(Storage::Signed.offset() - storage.offset());
+        let bias = conv.requant.bias.iter().enumerate().map(|(c, &bias)| {
+            let sum = sums.get(c).map_or(0, |s| s.signed);
+            // modulo 2^32, as all of the sum
+            #[allow(clippy::cast_possible_truncation)]
+            let shift = (to_signed * sum) as i32;
+            bias.wrapping_add(shift)
+        });
+        Some(Self {
+            data,
+            pair,
+            in_c: g.in_c,
+            bias: bias.collect(),
+        })
+    }
+
+    /// Back to `[out][3][3][in]`.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // they were i8
+    pub fn plain(&self) -> Vec<i8> {
+        let block = POINTS * self.in_c * CHANNELS;
+        let mut plain = vec![0; self.data.len() / POINTS * 9];
+        for (o, kernel) in plain.chunks_exact_mut(9 * self.in_c).enumerate() {
+            let (from, lane) = (&self.data[o / CHANNELS * block..][..block], o % CHANNELS);
+            for c in 0..self.in_c {
+                let at = (c / self.pair * CHANNELS + lane) * self.pair + c % self.pair;
+                let points = std::array::from_fn(|e| from[e * self.in_c * CHANNELS + at]);
+                for (k, value) in transform::untransformed(&points).into_iter().enumerate() {
+                    kernel[k * self.in_c + c] = value as i8;
+                }
+            }
+        }
+        plain
+    }
+}
+
+/// The grid of output tiles.
+#[derive(Clone, Copy)]
+struct Grid {
+    columns: usize,
+    tiles: usize,
+    /// Tiles per task.
+    chunk: usize,
+}
+
+impl Grid {
+    fn new(g: &Geometry, threads: usize, group: usize) -> Self {
+        let columns = g.out_w().div_ceil(OUT);
+        let tiles = columns * g.out_h().div_ceil(OUT);
+        let cached = CACHED_INPUT / (POINTS * g.in_c * size_of::<i16>());
+        let wanted = if threads == 1 { tiles } else { tiles.div_ceil(3 * threads) };
+        let chunk = cached.min(wanted).max(1).next_multiple_of(group);
+        Self { columns, tiles, chunk }
+    }
+}
+
+/// Runs one convolution: `x` and `y` in NHWC, `residual` shaped as `y`.
+pub fn conv<P: Products>(
+    products: P,
+    pool: &Pool,
+    (conv, weights): (&Conv, &Winograd),
+    x: &[u8],
+    residual: Option<&[u8]>,
+    y: &mut [u8],
+) {
+    let g = &conv.geometry;
+    let grid = Grid::new(g, pool.threads(), P::TILES);
+    let y = Shared(y.as_mut_ptr());
+    pool.run(grid.tiles.div_ceil(grid.chunk), &|task| {
+        let tiles = task * grid.chunk..((task + 1) * grid.chunk).min(grid.tiles);
+        products.enter(
+            #[inline(always)]
+            || {
+                let transformed = POINTS * grid.chunk * g.in_c;
+                let sums = POINTS * grid.chunk * CHANNELS;
+                scratch::with(|scratch| {
+                    let buffer = scratch.rows::<i16>(transformed + 2 * sums);
+                    let (v, m) = buffer.split_at_mut(transformed);
+                    inputs(P::STORAGE, conv, x, grid, tiles.clone(), v);
+                    for block in 0..g.out_c / CHANNELS {
+                        // SAFETY: `v` and `m` have room for a chunk of tiles; tasks are disjoint in
+                        // tiles, so that no two write the same bytes of `y`.
+                        unsafe {
+                            let m = m.as_mut_ptr().cast::<i32>();
+                            sum(products, weights, block, tiles.len(), v, m);
+                            outputs(products, (conv, weights), block, grid, tiles.clone(), m, residual, y.get());
+                        }
+                    }
+                });
+            },
+        );
+    });
+}
+
+/// Transforms the inputs of a chunk of tiles: `v` is `[36][tiles][in_c]`.
+#[inline(always)]
+fn inputs(storage: Storage, conv: &Conv, x: &[u8], grid: Grid, tiles: Range<usize>, v: &mut [i16]) {
+    let g = &conv.geometry;
+    let count = tiles.len();
+    for (t, tile) in tiles.enumerate() {
+        let top = (tile / grid.columns * OUT).wrapping_sub(g.pad.top);
+        let left = (tile % grid.columns * OUT).wrapping_sub(g.pad.left);
+        // rows and columns beyond the picture, also those that wrapped around, are border
+        let pixels: [[&[u8]; EDGE]; EDGE] = std::array::from_fn(|i| {
+            std::array::from_fn(|j| {
+                let (row, column) = (top.wrapping_add(i), left.wrapping_add(j));
+                if row < g.in_h && column < g.in_w {
+                    &x[(row * g.in_w + column) * g.in_c..][..g.in_c]
+                } else {
+                    &conv.border[..g.in_c]
+                }
+            })
+        });
+        for c in (0..g.in_c).step_by(LANES) {
+            let mut patch = Input::load(&pixels, c, storage.flip() ^ Storage::Signed.flip());
+            patch.transform();
+            for (e, values) in patch.points().enumerate() {
+                v[(e * count + t) * g.in_c + c..][..LANES].copy_from_slice(values);
+            }
+        }
+    }
+}
+
+/// The sums of a chunk of tiles and a block of channels: `m` is `[36][tiles][16]`.
+///
+/// # Safety
+/// `m` has room for them.
+#[inline(always)]
+unsafe fn sum<P: Products>(
+    products: P,
+    weights: &Winograd,
+    block: usize,
+    tiles: usize,
+    v: &[i16],
+    m: *mut i32,
+) {
+    let in_c = weights.in_c;
+    let weights = &weights.data[block * POINTS * in_c * CHANNELS..][..POINTS * in_c * CHANNELS];
+    for (e, u) in weights.chunks_exact(in_c * CHANNELS).enumerate() {
+        for first in (0..tiles).step_by(P::TILES) {
+            let group = P::TILES.min(tiles - first);
+            let at = e * tiles + first;
+            let v = &v[at * in_c..][..group * in_c];
+            // SAFETY: `at + group` tiles are within `m`.
+            unsafe {
+                products.multiply(group, in_c, v.as_ptr(), u.as_ptr(), m.add(at * CHANNELS));
+            }
+        }
+    }
+}
+
+/// Transforms back and rounds: the pixels of a chunk of tiles, a block of channels.
+///
+/// # Safety
+/// `m` holds the sums, `y` points at the whole output, and nobody else uses these tiles of it.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)] // a loop body
+unsafe fn outputs<P: Products>(
+    products: P,
+    (conv, weights): (&Conv, &Winograd),
+    block: usize,
+    grid: Grid,
+    tiles: Range<usize>,
+    m: *const i32,
+    residual: Option<&[u8]>,
+    y: *mut u8,
+) {
+    let g = &conv.geometry;
+    let count = tiles.len();
+    let channel = block * CHANNELS;
+    let bias = weights.bias[channel..channel + CHANNELS].as_ptr();
+    let multiplier = conv.requant.multiplier[channel..channel + CHANNELS].as_ptr();
+    for (t, tile) in tiles.enumerate() {
+        // SAFETY: `m` is `[36][count][16]`.
+        let sums = transform::output(|e| unsafe {
+            &*m.add((e * count + t) * CHANNELS).cast::<[i32; CHANNELS]>()
+        });
+        let (top, left) = (tile / grid.columns * OUT, tile % grid.columns * OUT);
+        for (i, row) in sums.iter().enumerate().take(g.out_h() - top) {
+            for (j, sums) in row.iter().enumerate().take(g.out_w() - left) {
+                let at = ((top + i) * g.out_w() + left + j) * g.out_c + channel;
+                let residual = residual.map_or(std::ptr::null(), |r| r[at..].as_ptr());
+                // SAFETY: sixteen channels of a pixel of this tile, which is this task's.
+                unsafe {
+                    products.round(&conv.requant, (bias, multiplier), sums, residual, y.add(at));
+                }
+            }
+        }
+    }
+}
