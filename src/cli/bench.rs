@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Failure;
 use super::model::precision;
+use crate::cores::Threads;
 use crate::infer::Engine;
 use crate::label::Prediction;
 
@@ -17,7 +18,7 @@ Examples:
   RESNETD_ISA=portable resnetd bench --iters 10 mine.nnef.tar
   resnetd bench --json a.nnef.tar b.nnef.tar
 
-Inference alone, on one core, on a picture of noise.";
+Inference alone, on a picture of noise.";
 
 /// Times inferences of bundles.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,9 @@ Inference alone, on one core, on a picture of noise.";
 pub struct Arguments {
     #[arg(required = true)]
     bundles: Vec<PathBuf>,
+    /// How many threads run the int8 layers [default: one for each performance core]
+    #[arg(long, value_name = "N")]
+    threads: Option<Threads>,
     /// Inferences before those that count
     #[arg(long, default_value_t = 3)]
     warmup: u32,
@@ -40,14 +44,16 @@ struct Timed {
     name: String,
     precision: &'static str,
     isa: &'static str,
+    threads: usize,
     /// In milliseconds, ascending.
     times: Vec<f64>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let threads = arguments.threads.unwrap_or_else(Threads::suggested);
     let mut timed = Vec::new();
     for path in &arguments.bundles {
-        let mut engine = Engine::load(path)?;
+        let mut engine = Engine::load(path, threads)?;
         let picture = engine.picture()?;
         // any picture costs the same: there is no branch on values
         for (i, byte) in picture.iter_mut().enumerate() {
@@ -81,6 +87,7 @@ fn time(engine: &mut Engine, arguments: &Arguments) -> Result<Timed, Failure> {
         name: engine.manifest().name.clone(),
         precision: precision(engine),
         isa: engine.isa().name(),
+        threads: engine.threads(),
         times,
     })
 }
@@ -99,7 +106,7 @@ impl Timed {
 
 fn to_json(t: &Timed) -> serde_json::Value {
     json!({
-        "name": t.name, "precision": t.precision, "isa": t.isa, "threads": 1,
+        "name": t.name, "precision": t.precision, "isa": t.isa, "threads": t.threads,
         "avg_ms": t.average(), "min_ms": t.percentile(0), "p50_ms": t.percentile(50),
         "p90_ms": t.percentile(90), "p99_ms": t.percentile(99), "fps": 1000.0 / t.average(),
     })

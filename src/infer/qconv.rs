@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
+use super::layer::{self, Layer};
 use super::weights::Weights;
-use crate::kernels::{Backend, Conv, Geometry, Padding, Quant, Requant, Scale};
+use crate::kernels::{Backend, Budget, Conv, Geometry, Padding, Pool, Quant, Requant, Scale, Storage};
 
 /// What a graph says of a convolution, besides its weights.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,6 +22,8 @@ pub struct ConvParams {
     pub output: Quant,
     /// Where a residual is added: how its values are to be read.
     pub residual: Option<Quant>,
+    /// Whether the input is the picture itself, whose bytes every backend takes as they are.
+    pub picture: bool,
 }
 
 /// Inputs: u8 `[1, h, w, c]`, and where `params.residual` is set a second one shaped as the output.
@@ -48,17 +51,18 @@ impl PartialEq for QConv {
 impl Eq for QConv {}
 
 impl QConv {
-    /// Prepares a convolution for inputs of `input` rows and columns.
+    /// Prepares a convolution for inputs of `input` rows and columns; its weights may be transformed
+    /// within `budget`.
     ///
     /// # Errors
     /// If shapes, counts or scales do not fit together.
     pub fn new(
         name: String,
         params: ConvParams,
-        weights: Weights,
-        bias: Arc<[i32]>,
-        scales: Arc<[Scale]>,
+        mut weights: Weights,
+        (bias, scales): (Arc<[i32]>, Arc<[Scale]>),
         input: (usize, usize),
+        budget: &Budget,
     ) -> TractResult<Self> {
         let [out_c, kernel_h, kernel_w, in_c] = weights.shape;
         let geometry = Geometry::new(
@@ -68,15 +72,15 @@ impl QConv {
             params.stride,
             params.pad,
         )?;
+        let storage = weights.backend.storage();
         let requant = Requant::new(
-            params.input,
-            params.output,
-            params.residual,
+            storage,
+            (params.input, params.output, params.residual),
             (&bias, &scales),
-            &weights.packed.sums(),
+            weights.packed()?.sums(),
             params.relu,
         )?;
-        let border = match &params.border[..] {
+        let mut border = match &params.border[..] {
             [] => vec![params.input.zero.0; in_c],
             border if border.len() == in_c => border.to_vec(),
             border => bail!(
@@ -84,12 +88,18 @@ impl QConv {
                 border.len()
             ),
         };
-        let conv = Arc::new(Conv {
+        let stored = if params.picture { Storage::Unsigned } else { storage };
+        border.iter_mut().for_each(|b| *b ^= stored.flip());
+        let conv = Conv {
             geometry,
-            weights: weights.packed.clone(),
+            filter: weights.filter,
+            input: stored,
             border,
             requant,
-        });
+        };
+        let conv = weights.backend.prepare(conv, budget);
+        weights.filter = conv.filter.clone();
+        let conv = Arc::new(conv);
         Ok(Self {
             name,
             params,
@@ -130,17 +140,26 @@ impl EvalOp for QConv {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        layer::evaluate(self, &inputs)
+    }
+}
+
+impl Layer for QConv {
+    fn output(&self, _: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
         let g = self.geometry();
+        Ok((u8::datum_type(), tvec!(1, g.out_h(), g.out_w(), g.out_c)))
+    }
+
+    fn run(&self, pool: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
         let residual = match inputs.get(1) {
             Some(r) => Some(r.try_as_plain_ram()?.as_slice::<u8>()?),
             None => None,
         };
-        let mut y = Tensor::zero::<u8>(&[1, g.out_h(), g.out_w(), g.out_c])?;
-        let mut out = y.try_as_plain_ram_mut()?;
+        let mut out = out.try_as_plain_ram_mut()?;
         self.backend()
-            .conv(&self.conv, x, residual, out.as_slice_mut::<u8>()?);
-        Ok(tvec!(y.into_tvalue()))
+            .conv(pool, &self.conv, x, residual, out.as_slice_mut::<u8>()?);
+        Ok(())
     }
 }
 

@@ -2,14 +2,17 @@
 
 use tract_nnef::internal::*;
 
+use super::layer::{self, Layer};
 use super::qconv::nhwc;
 use crate::kernels::pool::{self, GlobalAverage};
-use crate::kernels::{Geometry, Quant};
+use crate::kernels::{Geometry, Pool, Quant, Storage};
 
 /// Maximum over windows: u8 `[1, h, w, c]` to u8 `[1, oh, ow, c]`, the same scale and zero point.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct QMaxPool {
     pub geometry: Geometry,
+    /// How the backend of the layers around it keeps activations.
+    pub storage: Storage,
 }
 
 impl Op for QMaxPool {
@@ -24,11 +27,21 @@ impl EvalOp for QMaxPool {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        layer::evaluate(self, &inputs)
+    }
+}
+
+impl Layer for QMaxPool {
+    fn output(&self, _: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
         let g = &self.geometry;
-        let mut y = Tensor::zero::<u8>(&[1, g.out_h(), g.out_w(), g.in_c])?;
+        Ok((u8::datum_type(), tvec!(1, g.out_h(), g.out_w(), g.in_c)))
+    }
+
+    fn run(&self, pool: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
-        pool::max(g, x, y.try_as_plain_ram_mut()?.as_slice_mut::<u8>()?);
-        Ok(tvec!(y.into_tvalue()))
+        let mut out = out.try_as_plain_ram_mut()?;
+        pool::max(pool, self.storage, &self.geometry, x, out.as_slice_mut::<u8>()?);
+        Ok(())
     }
 }
 
@@ -51,13 +64,14 @@ impl TypedOp for QMaxPool {
 pub struct QGlobalAverage {
     pub input: Quant,
     pub output: Quant,
+    storage: Storage,
     average: GlobalAverage,
 }
 
 impl PartialEq for QGlobalAverage {
     fn eq(&self, other: &Self) -> bool {
-        (self.input, self.output, self.average.pixels())
-            == (other.input, other.output, other.average.pixels())
+        (self.input, self.output, self.storage, self.average.pixels())
+            == (other.input, other.output, other.storage, other.average.pixels())
     }
 }
 
@@ -68,14 +82,26 @@ impl QGlobalAverage {
     ///
     /// # Errors
     /// If there are none, or absurdly many.
-    pub fn new(pixels: usize, input: Quant, output: Quant) -> TractResult<Self> {
+    pub fn new(
+        pixels: usize,
+        input: Quant,
+        output: Quant,
+        storage: Storage,
+    ) -> TractResult<Self> {
         let average = GlobalAverage::new(pixels, input, output)
             .with_context(|| format!("a picture of {pixels} pixels cannot be averaged"))?;
         Ok(Self {
             input,
             output,
+            storage,
             average,
         })
+    }
+
+    /// How the values that it reads and writes are stored.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 }
 
@@ -91,14 +117,23 @@ impl EvalOp for QGlobalAverage {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        layer::evaluate(self, &inputs)
+    }
+}
+
+impl Layer for QGlobalAverage {
+    fn output(&self, inputs: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
         let &[_, _, _, c] = inputs[0].shape() else {
             bail!("expected NHWC")
         };
-        let mut y = Tensor::zero::<u8>(&[1, 1, 1, c])?;
+        Ok((u8::datum_type(), tvec!(1, 1, 1, c)))
+    }
+
+    fn run(&self, _: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
-        self.average
-            .run(x, y.try_as_plain_ram_mut()?.as_slice_mut::<u8>()?);
-        Ok(tvec!(y.into_tvalue()))
+        let mut out = out.try_as_plain_ram_mut()?;
+        self.average.run(self.storage, x, out.as_slice_mut::<u8>()?);
+        Ok(())
     }
 }
 

@@ -19,12 +19,13 @@ use std::sync::Arc;
 use tract_nnef::ast::{Invocation, RValue};
 use tract_nnef::internal::*;
 use tract_nnef::ser::{array, ints};
+use tract_nnef::tract_core::ops::source::TypedSource;
 
 use super::qconv::{ConvParams, QConv, nhwc};
 use super::qdense::QDense;
 use super::qpool::{QGlobalAverage, QMaxPool};
-use super::weights::{Loader, Weights};
-use crate::kernels::{Backend, Geometry, Padding, Quant, Scale};
+use super::weights::{Target, Weights};
+use crate::kernels::{Geometry, Padding, Quant, Scale, Storage};
 
 /// Every operator that a bundle's graph may use: ours, and those of a float ResNet.
 pub const OPERATORS: &[&str] = &[
@@ -46,11 +47,12 @@ pub const OPERATORS: &[&str] = &[
     "squeeze",
 ];
 
-/// tract's NNEF reader and writer with our operators, and only the loaders that a bundle needs.
+/// tract's reader and writer of graphs, with our operators. Files are not its business: [`super::weights`] brings
+/// the tensors.
 #[must_use]
-pub fn nnef(backend: Backend) -> Nnef {
+pub fn nnef() -> Nnef {
     let mut nnef = tract_nnef::nnef().with_registry(registry());
-    nnef.resource_loaders = vec![Box::new(GraphNnefLoader), Box::new(Loader(backend))];
+    nnef.resource_loaders = Vec::new();
     nnef
 }
 
@@ -262,6 +264,27 @@ impl Args<'_, '_, '_> {
         self.call.named_arg_as(self.builder, name)
     }
 
+    /// Whether an input is the network's: the picture.
+    fn is_picture(&self, input: OutletId) -> bool {
+        self.builder.model.node(input.node).op_is::<TypedSource>()
+    }
+
+    /// An input that is a layer's output, and how such are stored.
+    fn activations(&mut self) -> TractResult<(OutletId, Storage)> {
+        let input = self.input("input")?;
+        ensure!(
+            !self.is_picture(input),
+            "a network begins with a convolution"
+        );
+        Ok((input, self.target()?.backend.storage()))
+    }
+
+    fn target(&self) -> TractResult<&Target> {
+        let target = self.builder.proto_model.resources.get(Target::NAME);
+        let target = target.and_then(|r| r.downcast_ref::<Target>());
+        Ok(target.context("no backend was chosen")?)
+    }
+
     fn size(&self, input: OutletId) -> TractResult<[usize; 3]> {
         nhwc(self.builder.model.outlet_fact(input)?)
     }
@@ -317,13 +340,13 @@ fn load_conv(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResu
         input: args.quant("input_scale", "input_zero")?,
         output: args.quant("output_scale", "output_zero")?,
         residual,
+        picture: args.is_picture(inputs[0]),
     };
     let [h, w, _] = args.size(inputs[0])?;
     let (weights, bias, scales) = args.layer(&name)?;
-    builder.wire(
-        QConv::new(name, params, weights, bias, scales, (h, w))?,
-        &inputs,
-    )
+    let budget = &args.target()?.budget;
+    let op = QConv::new(name, params, weights, (bias, scales), (h, w), budget)?;
+    builder.wire(op, &inputs)
 }
 
 fn is(invocation: &Invocation, id: &str) -> bool {
@@ -332,26 +355,27 @@ fn is(invocation: &Invocation, id: &str) -> bool {
 
 fn load_max_pool(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResult<Value> {
     let mut args = Args { builder, call };
-    let input = args.input("input")?;
+    let (input, storage) = args.activations()?;
     let [h, w, c] = args.size(input)?;
     let (kernel, stride) = (args.pair("kernel")?, args.pair("stride")?);
     let geometry = Geometry::new((h, w), (c, c), kernel, stride, args.padding()?)?;
-    builder.wire(QMaxPool { geometry }, &[input])
+    builder.wire(QMaxPool { geometry, storage }, &[input])
 }
 
 fn load_average(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResult<Value> {
     let mut args = Args { builder, call };
-    let input = args.input("input")?;
+    let (input, storage) = args.activations()?;
     let [h, w, _] = args.size(input)?;
     let quant = args.quant("input_scale", "input_zero")?;
-    let op = QGlobalAverage::new(h * w, quant, args.quant("output_scale", "output_zero")?)?;
+    let output = args.quant("output_scale", "output_zero")?;
+    let op = QGlobalAverage::new(h * w, quant, output, storage)?;
     builder.wire(op, &[input])
 }
 
 fn load_dense(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResult<Value> {
     let mut args = Args { builder, call };
     let name: String = call.named_arg_as(args.builder, "name")?;
-    let input = args.input("input")?;
+    let (input, _) = args.activations()?;
     let quant = args.quant("input_scale", "input_zero")?;
     let (weights, bias, scales) = args.layer(&name)?;
     builder.wire(QDense::new(name, quant, weights, bias, scales)?, &[input])

@@ -8,7 +8,9 @@ use thiserror::Error;
 
 use super::driver::{self, Tile};
 use super::portable::Portable;
-use super::winograd::{self, Winograd, WinogradPlan};
+#[allow(unused_imports)]
+use super::winograd::Products;
+use super::winograd::{self, Budget, Winograd};
 use super::{Conv, Dense, Filter, Layout, Pool, Storage, scalar};
 
 /// The environment variable that forces a backend.
@@ -105,13 +107,13 @@ macro_rules! tiles {
             /// `None` if the processor lacks `isa`.
             #[must_use]
             pub fn new(isa: Isa) -> Option<Self> {
-                match isa {
-                    Isa::Scalar => Some(Self(Kind::Scalar)),
-                    Isa::Portable => Some(Self(Kind::Portable(Portable))),
-                    $($(#[$cfg])? Isa::$name => <$path>::new().map(|tile| Self(Kind::$name(tile))),)*
+                Some(Self(match isa {
+                    Isa::Scalar => Kind::Scalar,
+                    Isa::Portable => Kind::Portable(Portable),
+                    $($(#[$cfg])? Isa::$name => Kind::$name(<$path>::new()?),)*
                     #[allow(unreachable_patterns)]
-                    _ => None,
-                }
+                    _ => return None,
+                }))
             }
 
             #[must_use]
@@ -173,11 +175,8 @@ impl Backend {
             let isa = name.parse()?;
             return Self::new(isa).ok_or(IsaError::Missing(isa));
         }
-        Ok(Isa::ALL
-            .into_iter()
-            .rev()
-            .find_map(Self::new)
-            .unwrap_or(Self(Kind::Scalar)))
+        let best = Isa::ALL.into_iter().rev().find_map(Self::new);
+        best.ok_or(IsaError::Missing(Isa::Scalar))
     }
 
     /// How this backend wants its weights.
@@ -192,13 +191,13 @@ impl Backend {
         with_tile!(self, Storage::Unsigned, tile => storage_of(tile))
     }
 
-    /// Makes a convolution ready: where `plan` and the layer allow and the backend gains by it, its
+    /// Makes a convolution ready: where the layer and `budget` allow and the backend gains by it, its
     /// weights are transformed for Winograd's method.
     #[must_use]
-    pub fn prepare(self, mut conv: Conv, plan: WinogradPlan) -> Conv {
+    pub fn prepare(self, mut conv: Conv, budget: &Budget) -> Conv {
         if let (Some(pair), Filter::Direct(weights)) = (self.winograd_pair(), &conv.filter)
-            && plan.takes(&conv.geometry)
-            && let Some(transformed) = Winograd::new(&conv, weights, self.storage(), pair)
+            && let Some(transformed) =
+                Winograd::new(&conv, weights, (self.storage(), pair), budget)
         {
             conv.filter = Filter::Winograd(transformed.into());
         }
@@ -248,10 +247,11 @@ impl Backend {
         residual: Option<&[u8]>,
         y: &mut [u8],
     ) {
-        #[allow(unused_variables)]
         match self.0 {
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(neon) => winograd::conv(neon, pool, conv, x, residual, y),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(avx2) => winograd::conv(avx2, pool, conv, x, residual, y),
             _ => unreachable!("only `prepare` transforms weights, for backends that take them"),
         }
     }
@@ -260,7 +260,9 @@ impl Backend {
     fn winograd_pair(self) -> Option<usize> {
         match self.0 {
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(_) => Some(1),
+            Kind::Neon(_) => Some(<super::aarch64::neon::Neon as Products>::PAIR),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_) => Some(<super::x86_64::avx2::Avx2 as Products>::PAIR),
             _ => None,
         }
     }

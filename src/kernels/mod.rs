@@ -36,7 +36,7 @@ pub use pack::{Layout, PackedWeights};
 pub use quant::{Quant, QuantError, Scale, Storage, ZeroPoint};
 pub use requant::Requant;
 pub use threads::Pool;
-pub use winograd::{PlanError, Winograd, WinogradPlan};
+pub use winograd::{Budget, BudgetError, Winograd};
 
 /// A convolution with everything that one run needs but the pictures: made when a bundle is loaded.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,14 +1,47 @@
 //! Pooling: maximum over a window, average over the whole picture. Vectorized well enough by the
 //! compiler; they are a few per mille of a ResNet.
+#![allow(unsafe_code)] // threads write disjoint rows of one output
 
 use super::requant::Residual;
-use super::{Geometry, Quant};
+use super::driver::Shared;
+use super::{Geometry, Pool, Quant, Storage};
 
 /// Maximum over each window; padding never wins. `in_c == out_c` is the caller's to check.
-pub fn max(g: &Geometry, x: &[u8], y: &mut [u8]) {
-    for (pixel, y) in y.chunks_exact_mut(g.in_c).enumerate() {
-        let (oy, ox) = (pixel / g.out_w(), pixel % g.out_w());
-        y.fill(0);
+///
+/// # Panics
+/// If a slice does not have its geometry's length.
+pub fn max(pool: &Pool, storage: Storage, g: &Geometry, x: &[u8], y: &mut [u8]) {
+    assert_eq!((x.len(), y.len()), (g.input_len(), g.out_pixels() * g.in_c));
+    let row = g.out_w() * g.in_c;
+    let rows = g.out_h().div_ceil(4 * pool.threads());
+    let y = Shared(y.as_mut_ptr());
+    pool.run(g.out_h().div_ceil(rows), &|task| {
+        for oy in task * rows..((task + 1) * rows).min(g.out_h()) {
+            // SAFETY: row `oy` of the output, which is this task's alone.
+            let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(oy * row), row) };
+            match storage {
+                Storage::Unsigned => max_row(g, oy, x, y, u8::max, 0),
+                Storage::Signed => {
+                    let signed = |a: u8, b: u8| a.cast_signed().max(b.cast_signed()).cast_unsigned();
+                    max_row(g, oy, x, y, signed, 0x80);
+                }
+            }
+        }
+    });
+}
+
+/// One row of outputs, for a notion of the larger of two stored bytes and the least of all.
+#[inline(always)]
+fn max_row(
+    g: &Geometry,
+    oy: usize,
+    x: &[u8],
+    y: &mut [u8],
+    larger: impl Fn(u8, u8) -> u8,
+    least: u8,
+) {
+    for (ox, y) in y.chunks_exact_mut(g.in_c).enumerate() {
+        y.fill(least);
         for ky in 0..g.kernel_h {
             let Some(iy) = Geometry::source(oy, ky, g.stride_h, g.pad.top, g.in_h) else {
                 continue;
@@ -19,7 +52,7 @@ pub fn max(g: &Geometry, x: &[u8], y: &mut [u8]) {
                 };
                 let x = &x[(iy * g.in_w + ix) * g.in_c..][..g.in_c];
                 for (y, &x) in y.iter_mut().zip(x) {
-                    *y = (*y).max(x);
+                    *y = larger(*y, x);
                 }
             }
         }
@@ -71,19 +104,19 @@ impl GlobalAverage {
     }
 
     /// `x` is `[pixels][y.len()]`.
-    pub fn run(&self, x: &[u8], y: &mut [u8]) {
+    pub fn run(&self, storage: Storage, x: &[u8], y: &mut [u8]) {
         const LANES: usize = 64;
-        let channels = y.len();
+        let (channels, flip) = (y.len(), storage.flip());
         for (block, y) in y.chunks_mut(LANES).enumerate() {
-            let mut sums = [0i32; LANES];
+            let mut sums = [self.bias; LANES];
             for pixel in 0..self.pixels {
                 let x = &x[pixel * channels + block * LANES..][..y.len()];
                 for (sum, &x) in sums.iter_mut().zip(x) {
-                    *sum += i32::from(x);
+                    *sum += i32::from(x ^ flip);
                 }
             }
             for (y, sum) in y.iter_mut().zip(sums) {
-                *y = self.rule.apply(sum + self.bias, 0, None);
+                *y = self.rule.apply(sum, 0, None) ^ flip;
             }
         }
     }
@@ -99,8 +132,12 @@ mod tests {
         let g = Geometry::new((3, 3), (2, 2), (3, 3), (2, 2), Padding::all(1)).unwrap();
         let x: Vec<u8> = (0..18).collect();
         let mut y = [0; 8];
-        max(&g, &x, &mut y);
+        max(&Pool::serial(), Storage::Unsigned, &g, &x, &mut y);
         assert_eq!(y, [8, 9, 10, 11, 14, 15, 16, 17]);
+        let flipped = |bytes: &[u8]| -> Vec<u8> { bytes.iter().map(|b| b ^ 0x80).collect() };
+        let pool = Pool::new(2.try_into().unwrap()).unwrap();
+        max(&pool, Storage::Signed, &g, &flipped(&x), &mut y);
+        assert_eq!(flipped(&y), [8, 9, 10, 11, 14, 15, 16, 17]);
     }
 
     #[test]
@@ -108,7 +145,7 @@ mod tests {
         let q = Quant::new(0.5, 0).unwrap();
         let average = GlobalAverage::new(2, q, q).unwrap();
         let mut y = [0; 3];
-        average.run(&[1, 2, 255, 2, 3, 255], &mut y);
+        average.run(Storage::Unsigned, &[1, 2, 255, 2, 3, 255], &mut y);
         assert_eq!(y, [2, 2, 255]);
     }
 
@@ -120,7 +157,9 @@ mod tests {
             Quant::new(0.5, 10).unwrap(),
         );
         let mut y = [0; 1];
-        average.unwrap().run(&[130, 130, 132, 132], &mut y); // mean 3 above zero
+        average
+            .unwrap()
+            .run(Storage::Unsigned, &[130, 130, 132, 132], &mut y); // mean 3 above zero
         assert_eq!(y, [16]);
     }
 }

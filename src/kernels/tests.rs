@@ -120,8 +120,8 @@ impl Case {
         }
     }
 
-    /// The output's values, however the backend stores them.
-    fn run(&self, backend: Backend, plan: WinogradPlan, pool: &Pool) -> Vec<u8> {
+    /// The output's values, however the backend stores them, with so many bytes of transformed weights.
+    fn run(&self, backend: Backend, transformed: usize, pool: &Pool) -> Vec<u8> {
         let g = self.geometry;
         let storage = backend.storage();
         let weights =
@@ -130,7 +130,7 @@ impl Case {
             storage,
             (self.input, self.output, self.residual),
             (&self.bias, &self.scales),
-            &weights.sums(),
+            weights.sums(),
             self.relu,
         );
         let input = if self.picture { Storage::Unsigned } else { storage };
@@ -144,7 +144,7 @@ impl Case {
             border: flip(&self.border, input),
             requant: requant.unwrap(),
         };
-        let conv = backend.prepare(conv, plan);
+        let conv = backend.prepare(conv, &Budget::new(transformed));
         let mut y = vec![0xA5; g.output_len()];
         let residual = self.residual.map(|_| flip(&self.r, storage));
         backend.conv(pool, &conv, &flip(&self.x, input), residual.as_deref(), &mut y);
@@ -179,17 +179,14 @@ fn pool(threads: usize) -> Pool {
 
 fn check(case: &Case, backends: &[Backend], pools: &[Pool], what: &str) {
     let scalar = Backend::new(Isa::Scalar).unwrap();
-    let want = case.run(scalar, WinogradPlan::Off, &pools[0]);
+    let want = case.run(scalar, 0, &pools[0]);
     for &backend in backends {
-        for (pool, plan) in pools
-            .iter()
-            .flat_map(|pool| [(pool, WinogradPlan::Off), (pool, WinogradPlan::All)])
-        {
-            let got = case.run(backend, plan, pool);
+        for (pool, transformed) in pools.iter().flat_map(|pool| [(pool, 0), (pool, usize::MAX)]) {
+            let got = case.run(backend, transformed, pool);
             if let Some(at) = (0..want.len()).find(|&i| want[i] != got[i]) {
                 let (pixel, channel) = (at / case.geometry.out_c, at % case.geometry.out_c);
                 panic!(
-                    "{} (Winograd {plan:?}, {} threads) differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
+                    "{} ({transformed} bytes for Winograd, {} threads) differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
                     backend.isa(), pool.threads(), got[at], want[at], case.geometry
                 );
             }
@@ -215,7 +212,7 @@ fn every_backend_gives_the_bits_of_the_reference() {
 fn sums_are_neither_all_clamped_nor_all_equal() {
     // the comparison above would prove little if every output were 0 or 255
     let g = Geometry::new((9, 9), (16, 32), (3, 3), (1, 1), Padding::all(1)).unwrap();
-    let y = Case::new(g, Data::Random, 7).run(Backend::new(Isa::Scalar).unwrap(), WinogradPlan::Off, &pool(1));
+    let y = Case::new(g, Data::Random, 7).run(Backend::new(Isa::Scalar).unwrap(), 0, &pool(1));
     let inner = y.iter().filter(|&&v| v != 0 && v != 255).count();
     assert!(inner * 3 > y.len(), "{inner} of {} are in range", y.len());
 }
@@ -230,7 +227,7 @@ fn every_backend_agrees_on_the_dense_layer() {
         let input = Quant::new(0.1, 7).unwrap();
         let run = |backend: Backend| {
             let weights = PackedWeights::new(&plain, classes, depth, backend.layout()).unwrap();
-            let bias = fold_zero_point(backend.storage(), input, &bias, &weights.sums()).unwrap();
+            let bias = fold_zero_point(backend.storage(), input, &bias, weights.sums()).unwrap();
             let dense = Dense {
                 weights: Arc::new(weights),
                 bias,

@@ -13,7 +13,7 @@ use crate::infer::qconv::{ConvParams, QConv};
 use crate::infer::qdense::QDense;
 use crate::infer::qpool::{QGlobalAverage, QMaxPool};
 use crate::infer::weights;
-use crate::kernels::{Backend, Geometry, Quant};
+use crate::kernels::{Budget, Backend, Geometry, Quant};
 use crate::spec::Preprocessing;
 
 /// The int8 graph of `layers`, which read pictures from `source`; `quants` has a scale for the output
@@ -108,6 +108,7 @@ impl Build<'_> {
                     input: input_quant,
                     output: Self::find(&self.quants, layer.output, layer)?,
                     residual,
+                    picture: layer.input == self.source,
                 };
                 Box::new(self.conv(layer, weights, params, (shape[1], shape[2]))?)
             }
@@ -115,6 +116,7 @@ impl Build<'_> {
                 self.quants.insert(layer.output, input_quant);
                 Box::new(QMaxPool {
                     geometry: geometry(*window, &shape)?,
+                    storage: self.backend.storage(),
                 })
             }
             Kind::Average => {
@@ -123,6 +125,7 @@ impl Build<'_> {
                     shape[1] * shape[2],
                     input_quant,
                     output,
+                    self.backend.storage(),
                 )?)
             }
             Kind::Dense(weights) => {
@@ -147,7 +150,7 @@ impl Build<'_> {
         mut params: ConvParams,
         input: (usize, usize),
     ) -> Result<QConv, ModelError> {
-        let rounded = if layer.input == self.source {
+        let rounded = if params.picture {
             params.border = self.mean_colour();
             round(
                 &fold_normalization(weights, self.preprocessing)?,
@@ -161,9 +164,9 @@ impl Build<'_> {
             layer.name.clone(),
             params,
             weights,
-            rounded.bias,
-            rounded.scales,
+            (rounded.bias, rounded.scales),
             input,
+            &Budget::new(0), // to be written, not to be fast
         )?)
     }
 

@@ -13,6 +13,8 @@
 mod transform;
 
 use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use thiserror::Error;
 
@@ -23,8 +25,6 @@ use transform::{EDGE, Input, LANES, OUT, POINTS};
 
 /// Output channels in a block.
 pub const CHANNELS: usize = 16;
-/// Most tiles in any backend's group.
-const MAX_TILES: usize = 8;
 /// Bytes of transformed input that a core works on at a time.
 const CACHED_INPUT: usize = 128 << 10;
 /// Magnitudes of a channel's weights whose sum of products, values being at most 128, is below 2^25.
@@ -45,7 +45,7 @@ pub struct Winograd {
 pub trait Products: Copy + Send + Sync {
     /// Input channels multiplied at once.
     const PAIR: usize;
-    /// Tiles multiplied at once, at most [`MAX_TILES`].
+    /// Tiles multiplied at once.
     const TILES: usize;
     const STORAGE: Storage;
 
@@ -80,57 +80,70 @@ fn fits(g: &Geometry) -> bool {
         && g.out_c.is_multiple_of(CHANNELS)
 }
 
-/// Which layers are transformed. Transformed weights take eight times the memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WinogradPlan {
-    /// Those whose weights stay small: in a ResNet50 six layers, and 4 MB.
-    Auto,
-    /// Every layer that can be.
-    All,
-    Off,
-}
-
-/// The environment variable that chooses.
+/// The environment variable that says how much memory transformed weights may take: `auto`, `all` or
+/// `off`.
 pub const VARIABLE: &str = "RESNETD_WINOGRAD";
-/// Transformed weights of a layer that `Auto` allows, in bytes: 128 by 128 channels.
-const AUTO_BYTES: usize = 36 * 128 * 128 * 2;
+/// Bytes of transformed weights that `auto` allows: in a ResNet50, at eight times the bytes of what they
+/// replace, nine of thirteen layers, and a process of less than 60 MiB.
+const AUTO: usize = 18 << 20;
 
-impl WinogradPlan {
-    pub(super) fn takes(self, g: &Geometry) -> bool {
+/// Bytes of transformed weights that a network may still take. Layers ask in the order in which they
+/// run, so that those with few channels and many pixels, which gain most per byte, come first.
+#[derive(Debug)]
+pub struct Budget(AtomicUsize);
+
+impl Budget {
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(AtomicUsize::new(bytes))
+    }
+
+    /// As `RESNETD_WINOGRAD` says.
+    ///
+    /// # Errors
+    /// If it says something else.
+    pub fn selected() -> Result<Self, BudgetError> {
+        std::env::var(VARIABLE).unwrap_or_default().parse()
+    }
+
+    /// Takes what `g` needs, if that is left.
+    fn take(&self, g: &Geometry) -> bool {
         let bytes = POINTS * g.in_c * g.out_c * size_of::<i16>();
-        fits(g)
-            && match self {
-                Self::Auto => bytes <= AUTO_BYTES,
-                Self::All => true,
-                Self::Off => false,
-            }
+        let left = |left: usize| left.checked_sub(bytes);
+        self.0.fetch_update(Relaxed, Relaxed, left).is_ok()
     }
 }
 
-impl std::str::FromStr for WinogradPlan {
-    type Err = PlanError;
+impl std::str::FromStr for Budget {
+    type Err = BudgetError;
 
-    fn from_str(name: &str) -> Result<Self, PlanError> {
+    fn from_str(name: &str) -> Result<Self, BudgetError> {
         match name {
-            "" | "auto" => Ok(Self::Auto),
-            "all" => Ok(Self::All),
-            "off" => Ok(Self::Off),
-            _ => Err(PlanError(name.to_owned())),
+            "" | "auto" => Ok(Self::new(AUTO)),
+            "all" => Ok(Self::new(usize::MAX)),
+            "off" => Ok(Self::new(0)),
+            _ => Err(BudgetError(name.to_owned())),
         }
     }
 }
 
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[error("{VARIABLE}={0} is none of auto, all, off")]
-pub struct PlanError(String);
+pub struct BudgetError(String);
 
 impl Winograd {
-    /// Transforms a layer's weights; `None` if its shape or the size of its weights forbids.
+    /// Transforms a layer's weights; `None` if its shape, the size of its weights or `budget` forbids.
     #[must_use]
-    pub fn new(conv: &Conv, weights: &PackedWeights, storage: Storage, pair: usize) -> Option<Self> {
+    pub fn new(
+        conv: &Conv,
+        weights: &PackedWeights,
+        (storage, pair): (Storage, usize),
+        budget: &Budget,
+    ) -> Option<Self> {
         let g = &conv.geometry;
         let sums = weights.sums();
-        if !fits(g) || sums.iter().any(|s| s.magnitude >= MOST_WEIGHT) {
+        let exact = sums.iter().all(|s| s.magnitude < MOST_WEIGHT);
+        if !fits(g) || !exact || !budget.take(g) {
             return None;
         }
         let plain = weights.plain();

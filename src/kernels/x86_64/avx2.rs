@@ -9,6 +9,7 @@
 use std::arch::x86_64::*;
 
 use super::super::driver::{Strip, Tile};
+use super::super::winograd::Products;
 use super::super::{Layout, Requant, Storage};
 
 const CHANNELS: usize = 16;
@@ -168,32 +169,128 @@ unsafe fn finish<const N: usize, const ADD: bool>(
 ) {
     for (p, acc) in acc.iter().enumerate() {
         let offset = p * strip.stride + channel;
-        let mut rounded = [_mm256_setzero_si256(); 2];
-        for half in 0..2 {
-            let at = 8 * half;
-            // SAFETY: sixteen constants, residuals and outputs are there.
-            unsafe {
-                let bias = _mm256_loadu_si256(strip.bias.add(channel + at).cast());
-                let multiplier = _mm256_loadu_ps(strip.multiplier.add(channel + at));
-                let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(acc[half], bias));
-                let mut t = _mm256_mul_ps(sum, multiplier);
-                if ADD {
-                    let r = _mm_loadl_epi64(strip.residual.add(offset + at).cast());
-                    let r = _mm256_sub_epi32(_mm256_cvtepu8_epi32(r), rule.residual_zero);
-                    let r = _mm256_mul_ps(_mm256_cvtepi32_ps(r), rule.residual_multiplier);
-                    t = _mm256_add_ps(t, r);
-                }
-                t = _mm256_min_ps(_mm256_max_ps(t, rule.low), rule.high);
-                let integers = _mm256_cvtps_epi32(t); // rounds half to even
-                rounded[half] = _mm256_add_epi32(integers, rule.output_zero);
+        // SAFETY: sixteen constants, residuals and outputs are there.
+        unsafe {
+            let constants = (strip.bias.add(channel), strip.multiplier.add(channel));
+            let residual = strip.residual.wrapping_add(offset);
+            round::<ADD>(rule, constants, *acc, residual, strip.y.add(offset));
+        }
+    }
+}
+
+/// Rounds and stores sixteen channels of a pixel.
+///
+/// # Safety
+/// Sixteen constants, outputs and, if `ADD`, residuals are there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn round<const ADD: bool>(
+    rule: Rule,
+    (bias, multiplier): (*const i32, *const f32),
+    sums: [__m256i; 2],
+    residual: *const u8,
+    y: *mut u8,
+) {
+    let mut rounded = [_mm256_setzero_si256(); 2];
+    for half in 0..2 {
+        let at = 8 * half;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let bias = _mm256_loadu_si256(bias.add(at).cast());
+            let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[half], bias));
+            let mut t = _mm256_mul_ps(sum, _mm256_loadu_ps(multiplier.add(at)));
+            if ADD {
+                let r = _mm_loadl_epi64(residual.add(at).cast());
+                let r = _mm256_sub_epi32(_mm256_cvtepu8_epi32(r), rule.residual_zero);
+                let r = _mm256_mul_ps(_mm256_cvtepi32_ps(r), rule.residual_multiplier);
+                t = _mm256_add_ps(t, r);
+            }
+            t = _mm256_min_ps(_mm256_max_ps(t, rule.low), rule.high);
+            let integers = _mm256_cvtps_epi32(t); // rounds half to even
+            rounded[half] = _mm256_add_epi32(integers, rule.output_zero);
+        }
+    }
+    // both packs work within 128-bit lanes; the permutation puts the sixteen bytes in order
+    let words = _mm256_packs_epi32(rounded[0], rounded[1]);
+    let bytes = _mm256_packus_epi16(words, words);
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+    let bytes = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order));
+    // SAFETY: the caller's promise.
+    unsafe { _mm_storeu_si128(y.cast(), bytes) }
+}
+
+/// `winograd_i16_6x16c2_avx2`: six tiles by sixteen channels, two products per lane and `vpmaddwd`.
+impl Products for Avx2 {
+    const PAIR: usize = 2;
+    const TILES: usize = 6;
+    const STORAGE: Storage = Storage::Unsigned;
+
+    #[inline(always)]
+    fn enter<R>(self, f: impl FnOnce() -> R) -> R {
+        Tile::enter(self, f)
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(self, tiles: usize, in_c: usize, v: *const i16, u: *const i16, m: *mut i32) {
+        // SAFETY: the caller's promise; `self` proves that the processor has AVX2.
+        unsafe {
+            match tiles {
+                6 => products::<6>(in_c, v, u, m),
+                5 => products::<5>(in_c, v, u, m),
+                4 => products::<4>(in_c, v, u, m),
+                3 => products::<3>(in_c, v, u, m),
+                2 => products::<2>(in_c, v, u, m),
+                _ => products::<1>(in_c, v, u, m),
             }
         }
-        // both packs work within 128-bit lanes; the permutation puts the sixteen bytes in order
-        let words = _mm256_packs_epi32(rounded[0], rounded[1]);
-        let bytes = _mm256_packus_epi16(words, words);
-        let order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
-        let bytes = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order));
-        // SAFETY: sixteen outputs are there.
-        unsafe { _mm_storeu_si128(strip.y.add(offset).cast(), bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn round(
+        self,
+        rule: &Requant,
+        constants: (*const i32, *const f32),
+        sums: &[i32; CHANNELS],
+        residual: *const u8,
+        y: *mut u8,
+    ) {
+        // SAFETY: the caller's promise; `self` proves that the processor has AVX2.
+        unsafe {
+            let sums = sums.as_ptr();
+            let sums = [0, 8].map(|at| _mm256_loadu_si256(sums.add(at).cast()));
+            if residual.is_null() {
+                round::<false>(Rule::new(rule), constants, sums, residual, y);
+            } else {
+                round::<true>(Rule::new(rule), constants, sums, residual, y);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Products::multiply`], for `N` tiles.
+#[target_feature(enable = "avx2")]
+unsafe fn products<const N: usize>(in_c: usize, v: *const i16, u: *const i16, m: *mut i32) {
+    let mut acc = [[_mm256_setzero_si256(); 2]; N];
+    for pair in 0..in_c / 2 {
+        // SAFETY: each pair of channels has 32 weights and a pair of values in each row.
+        unsafe {
+            let u = u.add(32 * pair);
+            let weights = [0, 16].map(|at| _mm256_loadu_si256(u.add(at).cast()));
+            for (p, acc) in acc.iter_mut().enumerate() {
+                let pair = v.add(p * in_c).cast::<i32>().add(pair).read_unaligned();
+                let pair = _mm256_set1_epi32(pair);
+                for half in 0..2 {
+                    let products = _mm256_madd_epi16(pair, weights[half]);
+                    acc[half] = _mm256_add_epi32(acc[half], products);
+                }
+            }
+        }
+    }
+    for (p, acc) in acc.into_iter().enumerate() {
+        for (half, acc) in acc.into_iter().enumerate() {
+            // SAFETY: `m` has room for sixteen sums of each tile.
+            unsafe { _mm256_storeu_si256(m.add(16 * p + 8 * half).cast(), acc) };
+        }
     }
 }
