@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::archive::{self, Entry, Walk};
+use super::graph::{self, Graph};
 use super::tensor::{self, Sink};
-use super::{BundleError, FORMAT, GRAPH, MANIFEST, Manifest, graph};
+use super::{BundleError, FORMAT, GRAPH, MANIFEST, Manifest};
 use crate::spec::Preprocessing;
 
 /// Bytes of text in `resnetd.json` and `graph.nnef`.
@@ -42,8 +43,7 @@ impl Reason {
 #[derive(Debug)]
 pub struct Contents {
     pub manifest: Manifest,
-    /// The network's description, in the grammar of [`graph`].
-    pub graph: String,
+    pub graph: Graph,
     /// Numbers in its tensors.
     pub stored_values: u64,
 }
@@ -118,10 +118,11 @@ pub fn read<R: Read>(
     let text = pass.graph.ok_or_else(|| missing(GRAPH))?;
     let text =
         String::from_utf8(text).map_err(|_| Reason::Refused(format!("{GRAPH} is no text")))?;
-    graph::check(&text, operators).map_err(|why| Reason::Refused(format!("{GRAPH}: {why}")))?;
+    let graph =
+        graph::parse(&text, operators).map_err(|why| Reason::Refused(format!("{GRAPH}: {why}")))?;
     Ok(Contents {
         manifest,
-        graph: text,
+        graph,
         stored_values: pass.stored_values,
     })
 }

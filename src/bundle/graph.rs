@@ -1,7 +1,8 @@
 //! The grammar of `graph.nnef` that we accept: what our own writer emits, and nothing else.
 //!
-//! NNEF's full language has comments, fragments, expressions and loops; tract's reader recurses on
-//! some and takes exponential time on others. A bundle needs none of them:
+//! NNEF's full language has comments, fragments, expressions and loops; tract's parser recurses on
+//! some, takes exponential time on others, and a quarter of a bundle's loading on what is left. A bundle needs
+//! none of them:
 //!
 //! ```text
 //! version 1.0;
@@ -20,8 +21,40 @@ const MAX_DEPTH: usize = 6;
 const PROPERTIES: &str =
     "fragment tract_core_properties ( ) -> ( properties : ( string , tensor < scalar > ) [ ] ) {";
 
-/// Checks `text`; the error says what is wrong in it.
-pub fn check(text: &str, operators: &[&str]) -> Result<(), String> {
+/// A network's description: what is computed, from `input` to `output`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Graph {
+    /// Those that the operators are said to come from.
+    pub registries: Vec<String>,
+    pub name: String,
+    pub input: String,
+    pub output: String,
+    pub assignments: Vec<(String, Value)>,
+}
+
+/// The right side of an assignment, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// As it is written.
+    Number(String),
+    Text(String),
+    Logical(bool),
+    Name(String),
+    List(Vec<Value>),
+    Tuple(Vec<Value>),
+    Call {
+        operator: String,
+        /// Whether `<scalar>` is written behind it.
+        scalar: bool,
+        /// Some with the parameter's name.
+        arguments: Vec<Argument>,
+    },
+}
+
+pub type Argument = (Option<String>, Value);
+
+/// Reads `text`; the error says what is wrong in it.
+pub fn parse(text: &str, operators: &[&str]) -> Result<Graph, String> {
     let tokens = tokens(text)?;
     let mut parser = Parser {
         tokens: &tokens,
@@ -110,18 +143,21 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn name(&mut self) -> Result<(), String> {
-        if !is_name(self.peek()) {
-            return Err(format!("{:?} where a name was expected", self.peek()));
+    fn name(&mut self) -> Result<String, String> {
+        let name = self.peek().to_owned();
+        if !is_name(&name) {
+            return Err(format!("{name:?} where a name was expected"));
         }
         self.at += 1;
-        Ok(())
+        Ok(name)
     }
 
-    fn document(&mut self) -> Result<(), String> {
+    fn document(&mut self) -> Result<Graph, String> {
         self.expect("version 1.0 ;")?;
+        let mut registries = Vec::new();
         while self.take("extension") {
             self.expect("tract_registry")?;
+            registries.push(self.peek().to_owned());
             if !self.take("resnetd") && !self.take("tract_core") {
                 return Err(format!("unknown registry {}", self.peek()));
             }
@@ -134,66 +170,98 @@ impl Parser<'_> {
             self.expect("; }")?;
         }
         self.expect("graph")?;
-        self.name()?;
+        let name = self.name()?;
         self.expect("(")?;
-        self.name()?;
+        let input = self.name()?;
         self.expect(") -> (")?;
-        self.name()?;
+        let output = self.name()?;
         self.expect(") {")?;
+        let mut assignments = Vec::new();
         while !self.take("}") {
-            self.name()?;
+            let name = self.name()?;
             self.expect("=")?;
-            self.value(0)?;
+            assignments.push((name, self.value(0)?));
             self.expect(";")?;
         }
         match self.peek() {
-            "" => Ok(()),
+            "" => Ok(Graph {
+                registries,
+                name,
+                input,
+                output,
+                assignments,
+            }),
             more => Err(format!("{more:?} after its end")),
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<(), String> {
+    fn value(&mut self, depth: usize) -> Result<Value, String> {
         if depth > MAX_DEPTH {
             return Err(format!("values nest deeper than {MAX_DEPTH}"));
         }
         if self.take("[") {
-            return self.list("]", depth);
+            return self.plain_list("]", depth).map(Value::List);
         }
         if self.take("(") {
-            return self.list(")", depth);
+            return self.plain_list(")", depth).map(Value::Tuple);
         }
         let token = self.peek().to_owned();
-        if token.is_empty() || token.len() == 1 && !token.as_bytes()[0].is_ascii_alphanumeric() {
-            return Err(format!("{token:?} where a value was expected"));
-        }
         self.at += 1;
-        if !is_name(&token) {
-            return Ok(()); // a number or a string
+        if let Some(text) = token.strip_prefix('"') {
+            return Ok(Value::Text(text.trim_end_matches('"').to_owned()));
         }
-        if self.take("<") {
+        if !is_name(&token) {
+            let number = token.parse::<f64>().is_ok();
+            let wrong = || format!("{token:?} where a value was expected");
+            return number
+                .then(|| Value::Number(token.clone()))
+                .ok_or_else(wrong);
+        }
+        let scalar = self.take("<");
+        if scalar {
             self.expect("scalar >")?;
         } else if self.peek() != "(" {
-            return Ok(());
+            return Ok(match &*token {
+                "true" => Value::Logical(true),
+                "false" => Value::Logical(false),
+                _ => Value::Name(token),
+            });
         }
         if !self.operators.contains(&&*token) {
             return Err(format!("unknown operator {token}"));
         }
         self.expect("(")?;
-        self.list(")", depth)
+        Ok(Value::Call {
+            operator: token,
+            scalar,
+            arguments: self.list(")", depth)?,
+        })
+    }
+
+    /// Values up to `end` without names.
+    fn plain_list(&mut self, end: &str, depth: usize) -> Result<Vec<Value>, String> {
+        let plain = |(name, value): Argument| match name {
+            None => Ok(value),
+            Some(name) => Err(format!("{name:?} = where a value was expected")),
+        };
+        self.list(end, depth)?.into_iter().map(plain).collect()
     }
 
     /// Values up to `end`, each perhaps named.
-    fn list(&mut self, end: &str, depth: usize) -> Result<(), String> {
+    fn list(&mut self, end: &str, depth: usize) -> Result<Vec<Argument>, String> {
+        let mut found = Vec::new();
         while !self.take(end) {
+            let mut name = None;
             if is_name(self.peek()) && self.tokens.get(self.at + 1) == Some(&"=") {
+                name = Some(self.peek().to_owned());
                 self.at += 2;
             }
-            self.value(depth + 1)?;
+            found.push((name, self.value(depth + 1)?));
             if !self.take(",") && self.peek() != end {
                 return Err(format!("{:?} where {end:?} was expected", self.peek()));
             }
         }
-        Ok(())
+        Ok(found)
     }
 }
 
@@ -201,9 +269,9 @@ impl Parser<'_> {
 mod tests {
     use super::*;
 
-    fn graph(body: &str) -> Result<(), String> {
+    fn graph(body: &str) -> Result<Graph, String> {
         let text = format!("version 1.0;\ngraph n(image) -> (y) {{\n{body}\n}}\n");
-        check(&text, &["conv", "variable"])
+        parse(&text, &["conv", "variable"])
     }
 
     #[test]
@@ -252,7 +320,7 @@ mod tests {
                 .map(|_| pieces[usize::from(random.byte()) % pieces.len()])
                 .collect();
             let _ = graph(&body);
-            let _ = check(&body, &[]);
+            let _ = parse(&body, &[]);
         }
     }
 }

@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::plain_file;
 
 pub use check::{Contents, preprocessing as check_preprocessing};
+pub use graph::{Graph, Value};
 pub use manifest::{Accuracy, FORMAT, Manifest, Provenance, Quantization};
 pub use tensor::{Kind, Sink, TensorInfo};
 

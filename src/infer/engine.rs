@@ -15,7 +15,7 @@ use super::layer::{self, Buffers};
 use super::quiet;
 use super::registry::{self, OPERATORS, nnef};
 use super::weights::Tensors;
-use crate::bundle::{self, Bundle, BundleError, Manifest};
+use crate::bundle::{self, Bundle, BundleError, Graph, Manifest};
 use crate::cores::Threads;
 use crate::kernels::{Backend, Budget, BudgetError, Isa, IsaError, Pool};
 use crate::label::{Labels, Prediction};
@@ -247,7 +247,7 @@ pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, Engin
 
 fn model(
     path: &Path,
-    graph: &str,
+    graph: &Graph,
     (tensors, budget): (Tensors, Budget),
     nnef: &Nnef,
 ) -> Result<TypedModel, EngineError> {

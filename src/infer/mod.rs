@@ -5,6 +5,7 @@
 //! already cropped, as RGB bytes.
 
 pub mod activation;
+mod document;
 pub mod engine;
 mod features;
 pub mod inspect;

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tract_nnef::ProtoModel;
-use tract_nnef::ast::parse::parse_document;
 use tract_nnef::internal::*;
 
-use crate::bundle::{Kind, Sink, TensorInfo};
+use super::document::document;
+use crate::bundle::{Graph, Kind, Sink, TensorInfo};
 use crate::kernels::{Backend, Budget, Filter, PackedWeights};
 
 /// The weights of one layer, made ready for a backend.
@@ -105,21 +105,25 @@ impl Tensors {
         }
     }
 
-    /// The network that `graph`, a text in the checked grammar, describes over these tensors.
+    /// The network that `graph` describes over these tensors.
     ///
     /// # Errors
-    /// If the text and the tensors do not fit together.
-    pub fn into_model(mut self, budget: Budget, graph: &str, nnef: &Nnef) -> TractResult<TypedModel> {
+    /// If the graph and the tensors do not fit together.
+    pub fn into_model(
+        mut self,
+        budget: Budget,
+        graph: &Graph,
+        nnef: &Nnef,
+    ) -> TractResult<TypedModel> {
         let backend = self.backend;
         let target = Arc::new(Target { backend, budget });
         self.packed.insert(Target::NAME.into(), target);
         let proto = ProtoModel {
-            doc: parse_document(graph)?,
+            doc: document(graph),
             tensors: self.plain,
             quantization: None,
             resources: self.packed,
         };
-        proto.validate()?;
         nnef.model_for_proto_model(&proto)
     }
 
