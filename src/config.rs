@@ -6,6 +6,7 @@
 //! | `[[camera]]` with `name` and `source` | one camera named `camera` | for several, in place of `source` |
 //! | `model` or `models` | the model that comes with the program: in `models/` here, in the source tree of the build, in `/usr/share/resnetd/models` | `models` is a list in order of preference, or a folder |
 //! | `socket` | systemd's, `/run/resnetd/`, `$XDG_RUNTIME_DIR`, `/tmp/resnetd-UID/`, the first that works | clients look in the same places |
+//! | `threads` | one for each performance core | more only wait for each other; fewer leave cores to other programs |
 //! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
 //! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
 //!
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::cores::Threads;
 use crate::plain_file;
 
 /// Larger files are a mistake (a bundle given as `--config`).
@@ -32,6 +34,7 @@ pub struct Config {
     pub model: Option<PathBuf>,
     pub models: Option<Models>,
     pub socket: Option<PathBuf>,
+    pub threads: Option<Threads>,
     pub smoothing_ms: Option<u32>,
     pub stale_s: Option<NonZeroUsize>,
 }

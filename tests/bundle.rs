@@ -7,6 +7,7 @@ mod common;
 use std::path::Path;
 
 use resnetd::bundle::{self, Bundle, BundleError};
+use resnetd::cores::Threads;
 use resnetd::infer::registry::OPERATORS;
 use resnetd::infer::{Engine, EngineError};
 use xxhash_rust::xxh3::xxh3_128;
@@ -52,7 +53,7 @@ fn engine_refusal(contents: &Contents) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.nnef.tar");
     std::fs::write(&path, archive(contents)).unwrap();
-    Engine::load(&path)
+    Engine::load(&path, Threads::ONE)
         .err()
         .map_or(String::new(), |error| error.to_string())
 }
@@ -288,7 +289,7 @@ fn what_makes_tract_panic_or_hang_is_refused() {
 
 #[test]
 fn an_engine_error_says_which_bundle() {
-    let error = Engine::load(Path::new("/nonexistent/y.nnef.tar"))
+    let error = Engine::load(Path::new("/nonexistent/y.nnef.tar"), Threads::ONE)
         .err()
         .unwrap();
     assert!(

@@ -7,6 +7,7 @@ mod common;
 use std::path::Path;
 
 use resnetd::bundle::Bundle;
+use resnetd::cores::Threads;
 use resnetd::infer::Engine;
 use resnetd::infer::inspect;
 use resnetd::infer::registry::OPERATORS;
@@ -14,17 +15,22 @@ use resnetd::label::Prediction;
 use resnetd::model::{quantize, synth};
 
 fn logits(bundle: &Bundle, k: usize) -> Vec<f32> {
+    engine(bundle, k, Threads::ONE).1.logits
+}
+
+/// A bundle's engine on so many threads after it has seen a picture, and what it said.
+fn engine(bundle: &Bundle, k: usize, threads: Threads) -> (Engine, Prediction) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.nnef.tar");
     bundle.write(&path).unwrap();
-    let mut engine = Engine::load(&path).unwrap();
+    let mut engine = Engine::load(&path, threads).unwrap();
     engine
         .picture()
         .unwrap()
         .copy_from_slice(&common::picture(k));
     let mut prediction = Prediction::default();
     engine.run(&mut prediction).unwrap();
-    prediction.logits
+    (engine, prediction)
 }
 
 fn golden_logits() -> Vec<Vec<f32>> {
@@ -79,6 +85,78 @@ fn the_int8_network_stays_near_the_float_one() {
             "picture {k}: {got:?}"
         );
     }
+}
+
+#[test]
+fn every_number_of_threads_gives_the_same_bits_at_the_end_and_before() {
+    let bundle = common::tiny_int8();
+    let (one, want) = engine(&bundle, 1, Threads::ONE);
+    for threads in [2, 4] {
+        let (some, got) = engine(&bundle, 1, threads.try_into().unwrap());
+        assert_eq!(some.threads(), usize::try_from(threads).unwrap());
+        assert_eq!(got.logits, want.logits, "{threads} threads");
+        assert_eq!(some.features(), one.features(), "{threads} threads");
+    }
+}
+
+#[test]
+fn features_have_the_sizes_of_the_network_and_their_average() {
+    let (engine, _) = engine(&common::tiny_int8(), 2, Threads::ONE);
+    let features = engine.features().unwrap();
+    let (last, pooled) = (features.last, features.pooled);
+    assert_eq!((last.rows, last.columns), (7, 7));
+    assert_eq!(
+        (pooled.rows, pooled.columns, pooled.channels),
+        (1, 1, last.channels)
+    );
+    assert_eq!(last.values.len(), 49 * last.channels);
+    assert!(pooled.values.iter().any(|&v| v != pooled.quant.zero.0));
+    for (c, &average) in pooled.values.iter().enumerate() {
+        let real = |q: u8, quant: resnetd::kernels::Quant| {
+            (f32::from(q) - f32::from(quant.zero.0)) * quant.scale.get()
+        };
+        let of_channel = last.values.iter().skip(c).step_by(last.channels);
+        let mean = of_channel.map(|&q| real(q, last.quant)).sum::<f32>() / 49.0;
+        let top = real(255, pooled.quant);
+        let error = (real(average, pooled.quant) - mean.min(top)).abs();
+        assert!(
+            error <= pooled.quant.scale.get() * 0.51,
+            "channel {c}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_float_network_has_no_features_and_names_its_nodes() {
+    let (mut engine, _) = engine(&common::tiny_float(), 0, Threads::ONE);
+    assert_eq!(engine.features(), None);
+    let mut nodes = 0;
+    let mut out = Prediction::default();
+    engine.run_timed(&mut out, |_, _| nodes += 1).unwrap();
+    assert!(nodes > 10, "{nodes}");
+}
+
+#[test]
+fn times_are_told_for_every_layer_under_its_published_name() {
+    let bundle = common::tiny_int8();
+    let backend = resnetd::kernels::Backend::selected().unwrap();
+    let model = resnetd::infer::engine::read_graph(&bundle, backend).unwrap();
+    let (mut engine, want) = engine(&bundle, 0, Threads::ONE);
+    let (mut names, mut total) = (Vec::new(), std::time::Duration::ZERO);
+    let mut out = Prediction::default();
+    let mut seen = |name: &str, time| {
+        names.push(name.to_owned());
+        total += time;
+    };
+    engine.run_timed(&mut out, &mut seen).unwrap();
+    let layers: Vec<String> = inspect::layers(&model)
+        .unwrap()
+        .into_iter()
+        .map(|layer| layer.name)
+        .collect();
+    assert_eq!(names[1..], layers, "the first is the input");
+    assert!(!total.is_zero());
+    assert_eq!(out.logits, want.logits);
 }
 
 #[test]

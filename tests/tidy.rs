@@ -17,8 +17,9 @@ const ARROWS: &[(&str, &str)] = &[
     ("frame", "label spec"),
     ("label", "frame spec"),
     ("spec", "frame label"),
-    ("config", "plain_file spec"),
+    ("config", "cores plain_file spec"),
     // small tools that know no stage
+    ("cores", ""),
     ("plain_file", ""),
     ("ratelimit", ""),
     ("random", ""),
@@ -26,7 +27,7 @@ const ARROWS: &[(&str, &str)] = &[
     // the stages
     ("source", "frame plain_file ratelimit"),
     ("preprocess", "frame spec"),
-    ("infer", "bundle kernels label spec"),
+    ("infer", "bundle cores kernels label spec"),
     ("smooth", "label"),
     ("publish", "frame label ratelimit spec"),
     // beside them
@@ -39,13 +40,13 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "cli",
-        "bundle config daemon frame infer kernels label preprocess publish ratelimit slot smooth source spec",
+        "bundle config cores daemon frame infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     // the workshop and its commands
     ("cli::workshop", "bundle cli infer model plain_file"),
     (
         "model",
-        "bundle frame infer kernels label plain_file preprocess random source spec",
+        "bundle cores frame infer kernels label plain_file preprocess random source spec",
     ),
     // the programs, and the crate's own file
     (PROGRAM, "cli"),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Failure;
 use super::model::Loaded;
 use crate::config::Models;
+use crate::cores::Threads;
 use crate::daemon::Classifier;
 use crate::label::Prediction;
 use crate::source::images;
@@ -38,6 +39,9 @@ pub struct Arguments {
     /// With --json: the last layer's output for every class
     #[arg(long, requires = "json")]
     logits: bool,
+    /// How many threads run the network [default: one for each performance core]
+    #[arg(long, value_name = "N")]
+    threads: Option<Threads>,
     /// JPEG or PNG
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -62,7 +66,8 @@ struct One<'a> {
 /// Classifies every file; one that is no picture is told, and the last such decides the exit code.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let models = arguments.model.clone().map(|path| Models::List(vec![path]));
-    let mut model = Loaded::open(models.as_ref())?;
+    let threads = arguments.threads.unwrap_or_else(Threads::suggested);
+    let mut model = Loaded::open(models.as_ref(), threads)?;
     let mut prediction = Prediction::default();
     let mut failed = None;
     for file in &arguments.files {

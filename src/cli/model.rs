@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::Failure;
 use crate::bundle::{Bundle, BundleError};
 use crate::config::Models;
+use crate::cores::Threads;
 use crate::daemon::{Classified, Classifier, ClassifyError, Model};
 use crate::frame::Frame;
 use crate::infer::Engine;
@@ -31,29 +32,30 @@ pub struct Loaded {
 impl Loaded {
     /// # Errors
     /// If there is no bundle, or it cannot be run.
-    pub fn open(models: Option<&Models>) -> Result<Self, Failure> {
+    pub fn open(models: Option<&Models>, threads: Threads) -> Result<Self, Failure> {
         let Candidates { first, others, why } = candidates(models)?;
-        let mut outcome = Self::load(&first, why.first);
+        let mut outcome = Self::load(&first, threads, why.first);
         for path in others {
             match outcome {
                 Ok(_) => break,
                 Err(failure) => log::warn!("{failure}; trying {}", path.display()),
             }
-            outcome = Self::load(&path, why.others);
+            outcome = Self::load(&path, threads, why.others);
         }
         outcome
     }
 
-    fn load(path: &Path, why: &'static str) -> Result<Self, Failure> {
+    fn load(path: &Path, threads: Threads, why: &'static str) -> Result<Self, Failure> {
         let started = Instant::now();
-        let engine = Engine::load(path)?;
+        let engine = Engine::load(path, threads)?;
         let preprocessor = Preprocessor::new(&engine.manifest().preprocessing)
             .map_err(|e| Failure::Model(format!("{}: {e}", path.display())))?;
         log::info!(
-            "{} loaded in {} ms, int8 layers on {}",
+            "{} loaded in {} ms, int8 layers on {} with {}",
             path.display(),
             started.elapsed().as_millis(),
-            engine.isa()
+            engine.isa(),
+            counted(engine.threads())
         );
         Ok(Self {
             engine,
@@ -80,6 +82,13 @@ impl Loaded {
             detail: format!("{}{accuracy}", self.why),
             classifier: Box::new(self),
         }
+    }
+}
+
+fn counted(threads: usize) -> String {
+    match threads {
+        1 => "1 thread".into(),
+        more => format!("{more} threads"),
     }
 }
 

@@ -14,6 +14,7 @@ use super::console::Console;
 use super::model::Loaded;
 use super::view::Screen;
 use crate::config::{Config, Models};
+use crate::cores::Threads;
 use crate::daemon::{self, Camera};
 use crate::publish::path::Places;
 use crate::smooth;
@@ -52,6 +53,9 @@ pub struct Arguments {
     /// Where to make the socket [default: /run/resnetd/, $XDG_RUNTIME_DIR or /tmp/resnetd-UID/]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// How many threads run the network [default: one for each performance core]
+    #[arg(long, value_name = "N")]
+    threads: Option<Threads>,
     /// End after so many classified frames, with a summary
     #[arg(long, value_name = "N")]
     frames: Option<NonZeroU64>,
@@ -65,6 +69,7 @@ struct Options {
     /// None: the model that comes with the program.
     models: Option<Models>,
     socket: Option<PathBuf>,
+    threads: Threads,
     frames: Option<u64>,
     time_constant: Duration,
     stale_after: Duration,
@@ -79,7 +84,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         .unwrap_or_default();
     let options = merge(arguments, config);
     let stop = stop_on_signals()?;
-    let model = Loaded::open(options.models.as_ref())?.into_model();
+    let model = Loaded::open(options.models.as_ref(), options.threads)?.into_model();
     let cameras = options
         .cameras
         .iter()
@@ -164,6 +169,10 @@ fn merge(flags: Arguments, file: Config) -> Options {
         cameras,
         models: flagged.or(single).or(file.models),
         socket: flags.socket.or(file.socket),
+        threads: flags
+            .threads
+            .or(file.threads)
+            .unwrap_or_else(Threads::suggested),
         frames: flags.frames.map(NonZeroU64::get),
         time_constant: file
             .smoothing_ms
@@ -220,10 +229,10 @@ mod tests {
             source: Some("demo:".into()),
             models: vec!["flag".into()],
             socket: Some("/flag".into()),
+            threads: Some(Threads::ONE),
             ..Arguments::default()
         };
-        let text =
-            "model = \"file\"\nsocket = \"/file\"\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
+        let text = "model = \"file\"\nsocket = \"/file\"\nthreads = 3\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
         let options = merge(flags, file(text));
         assert_eq!(
             options.cameras,
@@ -231,14 +240,16 @@ mod tests {
         );
         assert_eq!(options.models, Some(Models::List(vec!["flag".into()])));
         assert_eq!(options.socket, Some("/flag".into()));
+        assert_eq!(options.threads, Threads::ONE);
     }
 
     #[test]
     fn the_file_counts_where_no_flag_is_given() {
-        let text = "models = \"folder\"\nsmoothing_ms = 0\nstale_s = 9\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
+        let text = "models = \"folder\"\nthreads = 3\nsmoothing_ms = 0\nstale_s = 9\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
         let options = merge(Arguments::default(), file(text));
         assert_eq!(options.cameras, [("a".to_owned(), Some("x".to_owned()))]);
         assert_eq!(options.models, Some(Models::Folder("folder".into())));
+        assert_eq!(options.threads.to_string(), "3");
         assert_eq!(
             (options.time_constant, options.stale_after),
             (Duration::ZERO, Duration::from_secs(9))

@@ -1,17 +1,22 @@
 //! Loads a bundle, plans it with tract, runs it.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tract_nnef::internal::*;
-use tract_nnef::tract_core::plan::SimpleState;
+use tract_nnef::tract_core::plan::{SimpleState, eval};
 
 use super::activation::probabilities;
+use super::features::{Features, Kept};
+use super::layer::{self, Buffers};
 use super::quiet;
 use super::registry::{OPERATORS, nnef};
 use crate::bundle::{Bundle, BundleError, Manifest};
-use crate::kernels::{Backend, Isa, IsaError};
+use crate::cores::Threads;
+use crate::kernels::{Backend, Isa, IsaError, Pool};
 use crate::label::{Labels, Prediction};
 
 #[derive(Debug, Error)]
@@ -24,6 +29,13 @@ pub enum EngineError {
     Graph { path: PathBuf, reason: String },
     #[error("{path} contradicts itself: {reason}; it must not serve labels", path = path.display())]
     Contradiction { path: PathBuf, reason: String },
+    #[error(
+        "cannot start {threads} threads: {error}; ask for fewer by --threads, or allow more (TasksMax=, ulimit -u)"
+    )]
+    Threads {
+        threads: Threads,
+        error: std::io::Error,
+    },
     #[error("inference failed: {0}")]
     Run(String),
 }
@@ -39,24 +51,32 @@ enum Input {
     },
 }
 
+/// Hears of each node's name and wall time.
+type Seen<'a> = &'a mut dyn FnMut(&str, Duration);
+
 /// A network ready to run, one picture at a time.
 pub struct Engine {
     manifest: Manifest,
     labels: Labels,
     isa: Isa,
+    pool: Pool,
     input: Input,
+    buffers: Buffers,
+    kept: Option<Kept>,
     state: SimpleState<TypedFact, Box<dyn TypedOp>>,
 }
 
 impl Engine {
     /// Reads, checks and plans a bundle, for the backend that this processor (or `RESNETD_ISA`)
-    /// selects.
+    /// selects, to run its int8 layers on `threads` threads, the caller's included. A float network runs on
+    /// the caller's alone.
     ///
     /// # Errors
-    /// If the bundle is not sound, its labels do not match its network, or the selected instruction
-    /// set is missing.
-    pub fn load(path: &Path) -> Result<Self, EngineError> {
+    /// If the bundle is not sound, its labels do not match its network, the selected instruction
+    /// set is missing, or the system starts no more threads.
+    pub fn load(path: &Path, threads: Threads) -> Result<Self, EngineError> {
         let backend = Backend::selected()?;
+        let pool = pool(threads)?;
         let bundle = Bundle::open(path, OPERATORS)?;
         let model = read_graph(&bundle, backend)?;
         let manifest = bundle.manifest.clone();
@@ -77,7 +97,10 @@ impl Engine {
             manifest,
             labels,
             isa: backend.isa(),
+            pool,
             input,
+            buffers: Buffers::default(),
+            kept: None,
             state,
         })
     }
@@ -98,6 +121,18 @@ impl Engine {
         self.isa
     }
 
+    /// How many threads the int8 layers run on.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// What the network saw in the last picture; nothing before the first, and of a float network.
+    #[must_use]
+    pub fn features(&self) -> Option<Features<'_>> {
+        self.kept.as_ref().and_then(Kept::features)
+    }
+
     /// The picture to classify, for the caller to fill: `crop * crop` pixels of three bytes in the
     /// bundle's channel order. Where the network takes bytes this is its input tensor itself.
     ///
@@ -112,23 +147,40 @@ impl Engine {
         }
     }
 
-    /// Classifies what [`Self::picture`] holds.
+    /// Classifies what [`Self::picture`] holds. An int8 network allocates nothing once it has run and `out` has
+    /// been filled.
     ///
     /// # Errors
     /// If tract fails; a plan that was made does not.
     pub fn run(&mut self, out: &mut Prediction) -> Result<(), EngineError> {
-        self.evaluate(out)
+        self.evaluate(out, None)
             .map_err(|e| EngineError::Run(format!("{e:#}")))
     }
 
-    fn evaluate(&mut self, out: &mut Prediction) -> TractResult<()> {
+    /// As [`Self::run`]; `seen` is told each node's name, as [`super::inspect::layers`] has it, and its wall
+    /// time, in the order in which they run. It hears of the input too, and a float network's nodes are those
+    /// that tract made of its layers.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_timed(
+        &mut self,
+        out: &mut Prediction,
+        mut seen: impl FnMut(&str, Duration),
+    ) -> Result<(), EngineError> {
+        self.evaluate(out, Some(&mut seen))
+            .map_err(|e| EngineError::Run(format!("{e:#}")))
+    }
+
+    fn evaluate(&mut self, out: &mut Prediction, seen: Option<Seen>) -> TractResult<()> {
+        self.kept = None; // its tensors are needed again
         let input = match &self.input {
             Input::Bytes(tensor) => tensor.clone().into_tvalue(),
             Input::Normalized { bytes, table } => {
                 normalize(bytes, table, self.manifest.preprocessing.crop as usize)?.into_tvalue()
             }
         };
-        let outputs = self.state.run(tvec!(input))?;
+        let outputs = self.forward(input, seen)?;
         let logits = outputs[0].try_as_plain_ram()?.as_slice::<f32>()?;
         ensure!(
             logits.iter().all(|x| x.is_finite()),
@@ -140,6 +192,37 @@ impl Engine {
         probabilities(self.manifest.activation, logits, &mut out.probabilities);
         Ok(())
     }
+
+    /// tract walks its plan; our layers write into our tensors.
+    fn forward(&mut self, input: TValue, mut seen: Option<Seen>) -> TractResult<TVec<TValue>> {
+        let (buffers, pool, kept) = (&mut self.buffers, &self.pool, &mut self.kept);
+        self.state.run_plan_with_eval(
+            tvec!(input),
+            |context, state, node, inputs| -> TractResult<TVec<TValue>> {
+                let started = seen.is_some().then(Instant::now);
+                let outputs = match layer::of(node) {
+                    None => eval(context, state, node, inputs)?,
+                    Some(layer) => {
+                        let output = buffers.run(pool, layer, &inputs)?;
+                        *kept = Kept::of(node, &inputs, &output).or(kept.take());
+                        tvec!(output)
+                    }
+                };
+                if let (Some(seen), Some(started)) = (&mut seen, started) {
+                    seen(&node.name, started.elapsed());
+                }
+                Ok(outputs)
+            },
+        )
+    }
+}
+
+fn pool(threads: Threads) -> Result<Pool, EngineError> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if threads.get().get() > cores {
+        log::warn!("{threads} threads on {cores} cores will be slower than {cores}");
+    }
+    Pool::new(threads.get()).map_err(|error| EngineError::Threads { threads, error })
 }
 
 /// Builds the network of a checked bundle.

@@ -6,7 +6,9 @@
 
 pub mod activation;
 pub mod engine;
+mod features;
 pub mod inspect;
+mod layer;
 
 pub mod qconv;
 pub mod qdense;
@@ -15,3 +17,4 @@ mod quiet;
 pub mod registry;
 pub mod weights;
 pub use engine::{Engine, EngineError};
+pub use features::{FeatureMap, Features};

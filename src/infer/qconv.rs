@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
+use super::layer::{self, Layer};
 use super::weights::Weights;
-use crate::kernels::{Backend, Conv, Geometry, Padding, Quant, Requant, Scale};
+use crate::kernels::{Backend, Conv, Geometry, Padding, Pool, Quant, Requant, Scale};
 
 /// What a graph says of a convolution, besides its weights.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -130,17 +131,26 @@ impl EvalOp for QConv {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        layer::evaluate(self, &inputs)
+    }
+}
+
+impl Layer for QConv {
+    fn output(&self, _: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
         let g = self.geometry();
+        Ok((u8::datum_type(), tvec!(1, g.out_h(), g.out_w(), g.out_c)))
+    }
+
+    fn run(&self, pool: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
         let residual = match inputs.get(1) {
             Some(r) => Some(r.try_as_plain_ram()?.as_slice::<u8>()?),
             None => None,
         };
-        let mut y = Tensor::zero::<u8>(&[1, g.out_h(), g.out_w(), g.out_c])?;
-        let mut out = y.try_as_plain_ram_mut()?;
+        let mut out = out.try_as_plain_ram_mut()?;
         self.backend()
-            .conv(&self.conv, x, residual, out.as_slice_mut::<u8>()?);
-        Ok(tvec!(y.into_tvalue()))
+            .conv(pool, &self.conv, x, residual, out.as_slice_mut::<u8>()?);
+        Ok(())
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
+use super::layer::{self, Layer};
 use super::qconv::nhwc;
 use super::weights::Weights;
 use crate::kernels::requant::{fold_zero_point, multipliers};
-use crate::kernels::{Dense, Quant, Scale};
+use crate::kernels::{Dense, Pool, Quant, Scale};
 
 /// u8 `[1, 1, 1, depth]` to f32 `[1, classes]`.
 #[derive(Debug, Clone)]
@@ -77,13 +78,22 @@ impl EvalOp for QDense {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let mut y = Tensor::zero::<f32>(&[1, self.dense.weights.out_c])?;
+        layer::evaluate(self, &inputs)
+    }
+}
+
+impl Layer for QDense {
+    fn output(&self, _: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
+        Ok((f32::datum_type(), tvec!(1, self.dense.weights.out_c)))
+    }
+
+    fn run(&self, pool: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
-        let mut out = y.try_as_plain_ram_mut()?;
+        let mut out = out.try_as_plain_ram_mut()?;
         self.weights
             .backend
-            .dense(&self.dense, x, out.as_slice_mut::<f32>()?);
-        Ok(tvec!(y.into_tvalue()))
+            .dense(pool, &self.dense, x, out.as_slice_mut::<f32>()?);
+        Ok(())
     }
 }
 

@@ -2,9 +2,10 @@
 
 use tract_nnef::internal::*;
 
+use super::layer::{self, Layer};
 use super::qconv::nhwc;
 use crate::kernels::pool::{self, GlobalAverage};
-use crate::kernels::{Geometry, Quant};
+use crate::kernels::{Geometry, Pool, Quant};
 
 /// Maximum over windows: u8 `[1, h, w, c]` to u8 `[1, oh, ow, c]`, the same scale and zero point.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,11 +25,21 @@ impl EvalOp for QMaxPool {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        layer::evaluate(self, &inputs)
+    }
+}
+
+impl Layer for QMaxPool {
+    fn output(&self, _: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
         let g = &self.geometry;
-        let mut y = Tensor::zero::<u8>(&[1, g.out_h(), g.out_w(), g.in_c])?;
+        Ok((u8::datum_type(), tvec!(1, g.out_h(), g.out_w(), g.in_c)))
+    }
+
+    fn run(&self, pool: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
-        pool::max(g, x, y.try_as_plain_ram_mut()?.as_slice_mut::<u8>()?);
-        Ok(tvec!(y.into_tvalue()))
+        let mut out = out.try_as_plain_ram_mut()?;
+        pool::max(pool, &self.geometry, x, out.as_slice_mut::<u8>()?);
+        Ok(())
     }
 }
 
@@ -91,14 +102,23 @@ impl EvalOp for QGlobalAverage {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        layer::evaluate(self, &inputs)
+    }
+}
+
+impl Layer for QGlobalAverage {
+    fn output(&self, inputs: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
         let &[_, _, _, c] = inputs[0].shape() else {
             bail!("expected NHWC")
         };
-        let mut y = Tensor::zero::<u8>(&[1, 1, 1, c])?;
+        Ok((u8::datum_type(), tvec!(1, 1, 1, c)))
+    }
+
+    fn run(&self, pool: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
-        self.average
-            .run(x, y.try_as_plain_ram_mut()?.as_slice_mut::<u8>()?);
-        Ok(tvec!(y.into_tvalue()))
+        let mut out = out.try_as_plain_ram_mut()?;
+        self.average.run(pool, x, out.as_slice_mut::<u8>()?);
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use super::driver::{self, Tile};
 use super::portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::avx2::Avx2;
-use super::{Conv, Dense, Layout, scalar};
+use super::{Conv, Dense, Layout, Pool, scalar};
 
 /// The environment variable that forces a backend.
 pub const VARIABLE: &str = "RESNETD_ISA";
@@ -154,7 +154,7 @@ impl Backend {
     /// # Panics
     /// If a slice does not have its geometry's length or the weights another layout: a plan that was
     /// checked at load gives neither.
-    pub fn conv(self, conv: &Conv, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
+    pub fn conv(self, _pool: &Pool, conv: &Conv, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
         let g = &conv.geometry;
         assert_eq!(conv.weights.layout, self.layout());
         assert_eq!(
@@ -179,7 +179,7 @@ impl Backend {
     ///
     /// # Panics
     /// As [`Self::conv`].
-    pub fn dense(self, dense: &Dense, x: &[u8], y: &mut [f32]) {
+    pub fn dense(self, _pool: &Pool, dense: &Dense, x: &[u8], y: &mut [f32]) {
         assert_eq!(dense.weights.layout, self.layout());
         assert_eq!(
             (x.len(), y.len()),

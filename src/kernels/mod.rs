@@ -22,6 +22,7 @@ pub mod requant;
 pub mod scalar;
 #[cfg(test)]
 mod tests;
+pub mod threads;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -30,6 +31,7 @@ pub use geometry::{Geometry, GeometryError, Padding};
 pub use pack::{Layout, PackedWeights};
 pub use quant::{Quant, QuantError, Scale, ZeroPoint};
 pub use requant::Requant;
+pub use threads::Pool;
 
 /// A convolution with everything that one run needs but the pictures: made when a bundle is loaded.
 #[derive(Debug, Clone, PartialEq)]

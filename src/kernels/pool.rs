@@ -2,10 +2,10 @@
 //! compiler; they are a few per mille of a ResNet.
 
 use super::requant::Residual;
-use super::{Geometry, Quant};
+use super::{Geometry, Pool, Quant};
 
 /// Maximum over each window; padding never wins. `in_c == out_c` is the caller's to check.
-pub fn max(g: &Geometry, x: &[u8], y: &mut [u8]) {
+pub fn max(_pool: &Pool, g: &Geometry, x: &[u8], y: &mut [u8]) {
     for (pixel, y) in y.chunks_exact_mut(g.in_c).enumerate() {
         let (oy, ox) = (pixel / g.out_w(), pixel % g.out_w());
         y.fill(0);
@@ -71,7 +71,7 @@ impl GlobalAverage {
     }
 
     /// `x` is `[pixels][y.len()]`.
-    pub fn run(&self, x: &[u8], y: &mut [u8]) {
+    pub fn run(&self, _pool: &Pool, x: &[u8], y: &mut [u8]) {
         const LANES: usize = 64;
         let channels = y.len();
         for (block, y) in y.chunks_mut(LANES).enumerate() {
@@ -99,7 +99,7 @@ mod tests {
         let g = Geometry::new((3, 3), (2, 2), (3, 3), (2, 2), Padding::all(1)).unwrap();
         let x: Vec<u8> = (0..18).collect();
         let mut y = [0; 8];
-        max(&g, &x, &mut y);
+        max(&Pool::serial(), &g, &x, &mut y);
         assert_eq!(y, [8, 9, 10, 11, 14, 15, 16, 17]);
     }
 
@@ -108,7 +108,7 @@ mod tests {
         let q = Quant::new(0.5, 0).unwrap();
         let average = GlobalAverage::new(2, q, q).unwrap();
         let mut y = [0; 3];
-        average.run(&[1, 2, 255, 2, 3, 255], &mut y);
+        average.run(&Pool::serial(), &[1, 2, 255, 2, 3, 255], &mut y);
         assert_eq!(y, [2, 2, 255]);
     }
 
@@ -120,7 +120,9 @@ mod tests {
             Quant::new(0.5, 10).unwrap(),
         );
         let mut y = [0; 1];
-        average.unwrap().run(&[130, 130, 132, 132], &mut y); // mean 3 above zero
+        average
+            .unwrap()
+            .run(&Pool::serial(), &[130, 130, 132, 132], &mut y); // mean 3 above zero
         assert_eq!(y, [16]);
     }
 }

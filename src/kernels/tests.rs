@@ -130,7 +130,13 @@ impl Case {
             requant: requant.unwrap(),
         };
         let mut y = vec![0xA5; g.output_len()];
-        backend.conv(&conv, &self.x, self.residual.map(|_| &self.r[..]), &mut y);
+        backend.conv(
+            &Pool::serial(),
+            &conv,
+            &self.x,
+            self.residual.map(|_| &self.r[..]),
+            &mut y,
+        );
         y
     }
 }
@@ -209,7 +215,7 @@ fn every_backend_agrees_on_the_dense_layer() {
                 multiplier: vec![0.0137; classes],
             };
             let mut y = vec![f32::NAN; classes];
-            backend.dense(&dense, &x, &mut y);
+            backend.dense(&Pool::serial(), &dense, &x, &mut y);
             y
         };
         let want = run(Backend::new(Isa::Scalar).unwrap());

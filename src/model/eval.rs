@@ -4,6 +4,7 @@ use super::dataset::Dataset;
 use super::error::ModelError;
 use super::sweep::sweep;
 use crate::bundle::{Accuracy, Bundle, Manifest};
+use crate::cores::Threads;
 use crate::infer::Engine;
 use crate::infer::registry::OPERATORS;
 use crate::label::Prediction;
@@ -39,7 +40,7 @@ pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, Mod
         "evaluating",
         (set, &all),
         &preprocessing,
-        || Ok((Engine::load(path)?, Prediction::default())),
+        || Ok((Engine::load(path, Threads::ONE)?, Prediction::default())),
         |(engine, prediction), picture| {
             engine.picture()?.copy_from_slice(picture);
             engine.run(prediction)?;

@@ -8,8 +8,10 @@ use crate::bundle::Bundle;
 use crate::cli::model::precision;
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, inspect, machine};
+use crate::cores::Threads;
 use crate::infer::Engine;
 use crate::infer::inspect::LayerInfo;
+use crate::infer::registry::OPERATORS;
 use crate::kernels::Isa;
 use crate::label::Prediction;
 
@@ -82,6 +84,7 @@ struct Subject {
 /// If a bundle cannot be loaded or run.
 pub fn all(arguments: &Arguments) -> Result<Vec<Measured>, Failure> {
     let bundles = &arguments.bundles;
+    let threads = arguments.threads.unwrap_or_else(Threads::suggested);
     let together = if arguments.compare { bundles.len() } else { 1 };
     let steps = u32::try_from(bundles.len()).unwrap_or(u32::MAX);
     let inferences = arguments.warmup.saturating_add(arguments.iters);
@@ -90,7 +93,7 @@ pub fn all(arguments: &Arguments) -> Result<Vec<Measured>, Failure> {
     for group in bundles.chunks(together) {
         let mut subjects = Vec::new();
         for path in group {
-            subjects.push(Subject::load(path, arguments)?);
+            subjects.push(Subject::load(path, threads, arguments.iters)?);
         }
         for turn in 0..inferences {
             for subject in &mut subjects {
@@ -108,8 +111,8 @@ pub fn all(arguments: &Arguments) -> Result<Vec<Measured>, Failure> {
 }
 
 impl Subject {
-    fn load(path: &Path, arguments: &Arguments) -> Result<Self, Failure> {
-        let mut engine = seam::load(path, arguments.threads)?;
+    fn load(path: &Path, threads: Threads, iters: u32) -> Result<Self, Failure> {
+        let mut engine = Engine::load(path, threads)?;
         // any picture costs the same: there is no branch on values
         for (i, byte) in engine.picture()?.iter_mut().enumerate() {
             *byte = i.wrapping_mul(2_654_435_761).to_le_bytes()[3];
@@ -118,7 +121,7 @@ impl Subject {
             path: path.to_owned(),
             engine,
             prediction: Prediction::default(),
-            times: Vec::with_capacity(arguments.iters.min(1 << 20) as usize),
+            times: Vec::with_capacity(iters as usize),
             nodes: Vec::new(),
         })
     }
@@ -129,7 +132,7 @@ impl Subject {
         if counts && layers {
             let mut place = 0;
             let nodes = &mut self.nodes;
-            seam::run_timed(&mut self.engine, &mut self.prediction, |name, time| {
+            self.engine.run_timed(&mut self.prediction, |name, time| {
                 add(nodes, place, name, time);
                 place += 1;
             })?;
@@ -144,13 +147,12 @@ impl Subject {
 
     fn finish(self, rss_mib: Option<f64>) -> Result<Measured, Failure> {
         let precision = precision(&self.engine);
-        let isa = (precision == "int8").then(|| self.engine.isa());
-        let (name, threads) = (
-            self.engine.manifest().name.clone(),
-            seam::threads(&self.engine),
-        );
+        let is_int8 = precision == "int8";
+        let isa = is_int8.then(|| self.engine.isa());
+        let threads = if is_int8 { self.engine.threads() } else { 1 };
+        let name = self.engine.manifest().name.clone();
         drop(self.engine);
-        let bundle = Bundle::open(&self.path, crate::infer::registry::OPERATORS)?;
+        let bundle = Bundle::open(&self.path, OPERATORS)?;
         let infos = inspect::layers(&bundle)?;
         let mut times = self.times;
         times.sort_by(f64::total_cmp);
@@ -271,28 +273,5 @@ mod tests {
         let layers = layers(vec![info("a"), info("b"), info("absent")], &nodes, 2);
         let shown: Vec<_> = layers.iter().map(|l| (&*l.info.name, l.ms)).collect();
         assert_eq!(shown, [("a", 3.0), ("b", 5.0), ("(all else)", 1.0)]);
-    }
-}
-
-/// The engine's threads and timing.
-mod seam {
-    use super::*;
-    use crate::infer::EngineError;
-
-    pub fn load(path: &Path, _threads: Option<usize>) -> Result<Engine, EngineError> {
-        Engine::load(path)
-    }
-    pub fn threads(_: &Engine) -> usize {
-        1
-    }
-    pub fn run_timed(
-        engine: &mut Engine,
-        out: &mut Prediction,
-        mut seen: impl FnMut(&str, Duration),
-    ) -> Result<(), EngineError> {
-        let started = Instant::now();
-        engine.run(out)?;
-        seen("network", started.elapsed());
-        Ok(())
     }
 }

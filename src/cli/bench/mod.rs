@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Failure;
+use crate::cores::Threads;
 use crate::infer::EngineError;
 use crate::kernels::{Backend, probe};
 use show::Shown;
@@ -30,9 +31,9 @@ A float bundle runs on tract's kernels, on one thread.";
 pub struct Arguments {
     #[arg(required = true, value_name = "BUNDLE")]
     bundles: Vec<PathBuf>,
-    /// Threads of the int8 layers [default: one per performance core]
+    /// How many threads run the int8 layers [default: one for each performance core]
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<Threads>,
     /// Inferences before those that count
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup: u32,
