@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Peak;
 use super::measure::{LayerTime, Measured};
+use crate::kernels::Isa;
 
 pub struct Shown<'a> {
     pub measured: &'a [Measured],
@@ -26,7 +27,7 @@ impl Shown<'_> {
 
     fn bundle(&self, m: &Measured) -> Value {
         let mut value = json!({
-            "name": m.name, "precision": m.precision, "isa": m.isa.map(|isa| isa.name()), "threads": m.threads,
+            "name": m.name, "precision": m.precision, "isa": m.isa.map(Isa::name), "threads": m.threads,
             "avg_ms": m.average(), "min_ms": m.percentile(0), "p50_ms": m.percentile(50),
             "p90_ms": m.percentile(90), "p99_ms": m.percentile(99), "fps": 1000.0 / m.average(),
             "rss_mib": m.rss_mib, "gmac_per_s": m.gmac_per_s(),
@@ -96,7 +97,7 @@ impl Shown<'_> {
                 "{:width$}  {:10}{:12}{:>8}{:>9.2}{:>9.2}{:>9.2}{:>9.2}{:>9.2}{:>8.1}{:>8.1}{:>9}",
                 m.name,
                 m.precision,
-                m.isa.map_or("-", |isa| isa.name()),
+                m.isa.map_or("-", Isa::name),
                 m.threads,
                 m.average(),
                 m.percentile(0),
@@ -196,7 +197,7 @@ fn sum(layers: &[LayerTime]) -> f64 {
 mod tests {
     use super::*;
     use crate::infer::inspect::LayerInfo;
-    use crate::kernels::Isa;
+
 
     fn measured(name: &str, isa: Option<Isa>, ms: f64) -> Measured {
         let info = LayerInfo {
