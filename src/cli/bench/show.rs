@@ -198,7 +198,6 @@ mod tests {
     use super::*;
     use crate::infer::inspect::LayerInfo;
 
-
     fn measured(name: &str, isa: Option<Isa>, ms: f64) -> Measured {
         let info = LayerInfo {
             name: "stem".into(),
