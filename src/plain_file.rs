@@ -1,4 +1,4 @@
-//! Reading a file that somebody named, whole: only plain files, and only up to a limit. A pipe would make us
+//! Reading a file that somebody named: only plain files, and only up to a limit. A pipe would make us
 //! wait for ever, and a device may have no end. What the bytes mean is for the caller.
 
 use std::fs::File;
@@ -34,6 +34,23 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
 /// As [`read`].
 pub fn read_into(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     bytes.clear();
+    let (file, length) = open(path, limit)?;
+    let expected = usize::try_from(length).map_err(|_| too_large(limit))?;
+    bytes.try_reserve_exact(expected)?;
+    // It may grow while it is read.
+    let read = file.take(limit.saturating_add(1)).read_to_end(bytes)?;
+    if read as u64 > limit {
+        return Err(too_large(limit));
+    }
+    Ok(())
+}
+
+/// Opens a plain file that holds at most `limit` bytes, for who reads it piece by piece, and tells how many it
+/// holds now.
+///
+/// # Errors
+/// If it cannot be opened, is no plain file or is larger.
+pub fn open(path: &Path, limit: u64) -> io::Result<(File, u64)> {
     // NONBLOCK: opening a pipe that nobody writes to would wait; plain files do not know it.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
@@ -44,23 +61,17 @@ pub fn read_into(path: &Path, limit: u64, bytes: &mut Vec<u8>) -> io::Result<()>
             "not a plain file (a folder, pipe or device)",
         ));
     }
-    let too_large = || {
-        io::Error::new(
-            ErrorKind::FileTooLarge,
-            format!("larger than {limit} bytes"),
-        )
-    };
     if metadata.len() > limit {
-        return Err(too_large());
+        return Err(too_large(limit));
     }
-    let expected = usize::try_from(metadata.len()).map_err(|_| too_large())?;
-    bytes.try_reserve_exact(expected)?;
-    // It may grow while it is read.
-    let read = file.take(limit.saturating_add(1)).read_to_end(bytes)?;
-    if read as u64 > limit {
-        return Err(too_large());
-    }
-    Ok(())
+    Ok((file, metadata.len()))
+}
+
+fn too_large(limit: u64) -> io::Error {
+    io::Error::new(
+        ErrorKind::FileTooLarge,
+        format!("larger than {limit} bytes"),
+    )
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! The tar archive itself: where each entry lies, and writing one whose bytes depend on nothing but
-//! its contents.
+//! The tar archive itself: walking through one from front to back while everything read is summed up, and
+//! writing one whose bytes depend on nothing but its contents.
 
-use std::io::Cursor;
+use std::io::Read;
 use std::ops::Range;
+
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::check::Reason;
 
@@ -10,49 +12,176 @@ use super::check::Reason;
 const MAX_ENTRIES: usize = 4096;
 /// 1 January 1980: some programs dislike times before.
 const MTIME: u64 = 315_532_800;
+const BLOCK: usize = 512;
 
 /// One file in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub name: String,
-    pub range: Range<usize>,
+    /// Where in the archive its contents lie.
+    pub range: Range<u64>,
 }
 
-/// Finds the entries without reading their contents. Only plain files are accepted.
-pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>, Reason> {
-    if bytes.len() < 512 || &bytes[257..262] != b"ustar" {
-        return Err(Reason::Foreign("it is no tar archive".into()));
+impl Entry {
+    /// # Errors
+    /// If the size is beyond this machine's memory.
+    pub fn size(&self) -> Result<usize, Reason> {
+        usize::try_from(self.range.end - self.range.start)
+            .map_err(|_| Reason::Refused(format!("{} is too large", self.name)))
     }
-    let damaged = |e: std::io::Error| Reason::Damaged(e.to_string());
-    let mut archive = tar::Archive::new(Cursor::new(bytes));
-    let mut found: Vec<Entry> = Vec::new();
-    // raw: entries that would name or enlarge the next one are refused, not obeyed
-    for entry in archive.entries_with_seek().map_err(damaged)?.raw(true) {
-        let entry = entry.map_err(damaged)?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if !entry.header().entry_type().is_file() {
+}
+
+/// An archive on its way through. Only plain files are accepted, none of them larger than what is left.
+pub struct Walk<R> {
+    from: R,
+    length: u64,
+    at: u64,
+    /// Where the next header stands.
+    next: u64,
+    names: Vec<String>,
+    hash: Xxh3Default,
+}
+
+impl<R: Read> Walk<R> {
+    /// `length`: how many bytes `from` has.
+    pub fn new(from: R, length: u64) -> Self {
+        Self {
+            from,
+            length,
+            at: 0,
+            next: 0,
+            names: Vec::new(),
+            hash: Xxh3Default::new(),
+        }
+    }
+
+    /// The next entry; what was not read of the one before is passed over. None: the end.
+    pub fn next(&mut self) -> Result<Option<Entry>, Reason> {
+        self.pass_to(self.next)?;
+        if self.at == self.length && self.at > 0 {
+            return Ok(None);
+        }
+        let mut block = [0; BLOCK];
+        let foreign = || Reason::Foreign("it is no tar archive".into());
+        if self.length < BLOCK as u64 {
+            return Err(foreign());
+        }
+        self.read(&mut block)?;
+        if block == [0; BLOCK] && self.at > BLOCK as u64 {
+            return Ok(None);
+        }
+        if &block[257..262] != b"ustar" {
+            let first = self.at == BLOCK as u64;
+            let damaged = || Reason::Damaged("a header of its archive is none".into());
+            return Err(if first { foreign() } else { damaged() });
+        }
+        let entry = self.entry(tar::Header::from_byte_slice(&block))?;
+        self.next = entry
+            .range
+            .end
+            .next_multiple_of(BLOCK as u64)
+            .min(self.length);
+        self.names.push(entry.name.clone());
+        Ok(Some(entry))
+    }
+
+    fn entry(&self, header: &tar::Header) -> Result<Entry, Reason> {
+        let damaged = |e: std::io::Error| Reason::Damaged(e.to_string());
+        let name = String::from_utf8_lossy(&header.path_bytes()).into_owned();
+        let mut unsummed = header.clone();
+        unsummed.set_cksum();
+        if header.cksum().map_err(damaged)? != unsummed.cksum().map_err(damaged)? {
+            return Err(Reason::Damaged(format!(
+                "the header of {name:?} is not whole"
+            )));
+        }
+        // entries that would name or enlarge the next one are refused too, not obeyed
+        if !header.entry_type().is_file() {
             return Err(Reason::Refused(format!("{name:?} is no plain file")));
         }
-        let start = usize::try_from(entry.raw_file_position());
-        let size = usize::try_from(entry.header().size().map_err(damaged)?);
-        let range = start
-            .ok()
-            .zip(size.ok())
-            .and_then(|(s, n)| Some(s..s.checked_add(n)?));
-        let Some(range) = range.filter(|r| r.end <= bytes.len()) else {
+        let size = header.size().map_err(damaged)?;
+        let end = self.at.checked_add(size).filter(|&end| end <= self.length);
+        let Some(end) = end else {
             return Err(Reason::Damaged(format!(
                 "{name} ends behind the end of the file"
             )));
         };
-        if found.iter().any(|e| e.name == name) {
+        if self.names.contains(&name) {
             return Err(Reason::Refused(format!("{name} is there twice")));
         }
-        if found.len() == MAX_ENTRIES {
+        if self.names.len() == MAX_ENTRIES {
             return Err(Reason::Refused(format!("more than {MAX_ENTRIES} entries")));
         }
-        found.push(Entry { name, range });
+        Ok(Entry {
+            name,
+            range: self.at..end,
+        })
+    }
+
+    /// Fills `bytes` and adds them to the sum.
+    pub fn read(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
+        self.read_apart(bytes)?;
+        self.hash.update(bytes);
+        Ok(())
+    }
+
+    /// Fills `bytes` without adding them to the sum.
+    pub fn read_apart(&mut self, bytes: &mut [u8]) -> Result<(), Reason> {
+        self.from
+            .read_exact(bytes)
+            .map_err(|e| Reason::Damaged(format!("byte {} cannot be read: {e}", self.at)))?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Adds to the sum.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+    }
+
+    fn pass_to(&mut self, end: u64) -> Result<(), Reason> {
+        let mut bytes = [0; 4 * BLOCK];
+        while self.at < end {
+            let left = usize::try_from(end - self.at).unwrap_or(usize::MAX);
+            let length = left.min(bytes.len());
+            self.read(&mut bytes[..length])?;
+        }
+        Ok(())
+    }
+
+    /// Reads to the end of the file; the XXH3-128 of all that was added to the sum.
+    pub fn finish(mut self) -> Result<String, Reason> {
+        self.pass_to(self.length)?;
+        Ok(digest(&self.hash))
+    }
+}
+
+fn digest(hash: &Xxh3Default) -> String {
+    format!("{:032x}", hash.digest128())
+}
+
+/// The sum of bytes in two parts, as [`Walk::finish`] gives it.
+pub fn sum(before: &[u8], after: &[u8]) -> String {
+    let mut hash = Xxh3Default::new();
+    hash.update(before);
+    hash.update(after);
+    digest(&hash)
+}
+
+/// All entries of an archive in memory.
+pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>, Reason> {
+    let mut walk = Walk::new(bytes, bytes.len() as u64);
+    let mut found = Vec::new();
+    while let Some(entry) = walk.next()? {
+        found.push(entry);
     }
     Ok(found)
+}
+
+/// The contents of an entry of an archive in memory.
+pub fn contents<'a>(bytes: &'a [u8], entry: &Entry) -> Option<&'a [u8]> {
+    let (start, end) = (entry.range.start, entry.range.end);
+    bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
 }
 
 /// Writes an archive of `contents` in their order.

@@ -1,20 +1,18 @@
 //! What must hold of a bundle's bytes before tract parses any of them: tract's reader allocates what
-//! a header claims, follows nested archives and unwraps in places.
+//! a header claims, follows nested archives and unwraps in places. One pass from front to back, so that a file is
+//! never in memory as a whole; only its tensors go on as they come, to whoever packs them.
 
+use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
-use xxhash_rust::xxh3::Xxh3Default;
-
-use super::archive::Entry;
+use super::archive::{self, Entry, Walk};
+use super::tensor::{self, Sink};
 use super::{BundleError, FORMAT, GRAPH, MANIFEST, Manifest, graph};
 use crate::spec::Preprocessing;
 
 /// Bytes of text in `resnetd.json` and `graph.nnef`.
 const MAX_TEXT: usize = 1 << 20;
-/// Largest dimension of a tensor; the largest of a ResNet is 2048.
-const MAX_DIM: u32 = 1 << 15;
-/// tract's tensor header.
-const DAT_HEADER: usize = 128;
 
 /// What stands in the manifest while the checksum is computed.
 pub const NO_CHECKSUM: &str = "00000000000000000000000000000000";
@@ -40,25 +38,23 @@ impl Reason {
     }
 }
 
-fn find<'a>(bytes: &'a [u8], entries: &[Entry], name: &str) -> Result<(usize, &'a [u8]), Reason> {
-    let entry = entries.iter().find(|e| e.name == name);
-    let entry = entry.ok_or_else(|| Reason::Foreign(format!("it has no {name}")))?;
-    if entry.range.len() > MAX_TEXT {
-        return Err(Reason::Refused(format!(
-            "{name} is larger than {MAX_TEXT} bytes"
-        )));
-    }
-    Ok((entry.range.start, &bytes[entry.range.clone()]))
+/// What a sound bundle says, besides its tensors.
+#[derive(Debug)]
+pub struct Contents {
+    pub manifest: Manifest,
+    /// The network's description, in the grammar of [`graph`].
+    pub graph: String,
+    /// Numbers in its tensors.
+    pub stored_values: u64,
 }
 
-/// Where in the archive the digits of the checksum stand.
-fn digits(bytes: &[u8], entries: &[Entry]) -> Result<std::ops::Range<usize>, Reason> {
-    let (start, json) = find(bytes, entries, MANIFEST)?;
+/// Where in the manifest the digits of the checksum stand.
+fn digits(json: &[u8]) -> Result<Range<usize>, Reason> {
     let key = b"\"checksum\": \"";
     let at = json.windows(key.len()).rposition(|w| w == key);
     let at = at.ok_or_else(|| Reason::Damaged(format!("{MANIFEST} has no checksum")))?;
-    let range = start + at + key.len()..start + at + key.len() + NO_CHECKSUM.len();
-    if range.end > start + json.len() {
+    let range = at + key.len()..at + key.len() + NO_CHECKSUM.len();
+    if range.end > json.len() {
         return Err(Reason::Damaged(format!(
             "{MANIFEST} ends within its checksum"
         )));
@@ -66,43 +62,149 @@ fn digits(bytes: &[u8], entries: &[Entry]) -> Result<std::ops::Range<usize>, Rea
     Ok(range)
 }
 
-/// XXH3-128 of everything but the digits, as they are written.
-fn checksum(bytes: &[u8], digits: &std::ops::Range<usize>) -> String {
-    let mut hash = Xxh3Default::new();
-    hash.update(&bytes[..digits.start]);
-    hash.update(&bytes[digits.end..]);
-    format!("{:032x}", hash.digest128())
-}
-
-/// Writes the checksum into an archive.
+/// Writes the checksum into an archive: XXH3-128 of everything but its digits.
 pub fn stamp(bytes: &mut [u8]) -> Result<(), Reason> {
-    let digits = digits(bytes, &super::archive::entries(bytes)?)?;
-    let sum = checksum(bytes, &digits);
-    bytes[digits].copy_from_slice(sum.as_bytes());
+    let entries = archive::entries(bytes)?;
+    let manifest = entries.iter().find(|e| e.name == MANIFEST);
+    let json = manifest.and_then(|entry| archive::contents(bytes, entry));
+    let (Some(entry), Some(json)) = (manifest, json) else {
+        return Err(Reason::Foreign(format!("it has no {MANIFEST}")));
+    };
+    let digits = digits(json)?;
+    let start = usize::try_from(entry.range.start).unwrap_or(usize::MAX);
+    let (before, after) = (start + digits.start, start + digits.end);
+    let sum = archive::sum(&bytes[..before], &bytes[after..]);
+    bytes[before..after].copy_from_slice(sum.as_bytes());
     Ok(())
 }
 
-/// Format, checksum and manifest, in this order: a newer format may sum or say things differently.
-pub fn manifest(bytes: &[u8], entries: &[Entry]) -> Result<Manifest, Reason> {
-    let (_, json) = find(bytes, entries, MANIFEST)?;
-    let value: serde_json::Value = serde_json::from_slice(json)
-        .map_err(|e| Reason::Damaged(format!("{MANIFEST} is no JSON: {e}")))?;
-    match value.get("format").and_then(serde_json::Value::as_u64) {
-        Some(FORMAT) => {}
-        Some(other) => return Err(Reason::Format(other)),
-        None => return Err(Reason::Foreign(format!("{MANIFEST} states no format"))),
+/// Reads and checks a bundle of `length` bytes; its tensors go to `sink`. Of several things that are wrong the
+/// checksum is told first, and the format before it: a newer one may sum or say things differently.
+pub fn read<R: Read>(
+    from: R,
+    length: u64,
+    operators: &[&str],
+    sink: &mut dyn Sink,
+) -> Result<Contents, Reason> {
+    let mut pass = Pass {
+        walk: Walk::new(from, length),
+        manifest: None,
+        graph: None,
+        stored_values: 0,
+        scratch: Vec::new(),
+    };
+    let mut wrong = None;
+    while let Some(entry) = pass.walk.next()? {
+        if entry.name == MANIFEST {
+            pass.manifest(&entry)?;
+        } else if wrong.is_none() {
+            wrong = pass.entry(&entry, sink).err();
+        }
     }
-    let digits = digits(bytes, entries)?;
-    let sum = checksum(bytes, &digits);
-    if sum.as_bytes() != &bytes[digits] {
+    let sum = pass.walk.finish()?;
+    let missing = |name| Reason::Foreign(format!("it has no {name}"));
+    let (json, checksum) = pass.manifest.ok_or_else(|| missing(MANIFEST))?;
+    if sum.as_bytes() != checksum {
         return Err(Reason::Damaged(format!(
             "its bytes sum to {sum}, not to its checksum"
         )));
     }
     let manifest: Manifest =
-        serde_json::from_slice(json).map_err(|e| Reason::Refused(format!("{MANIFEST}: {e}")))?;
+        serde_json::from_slice(&json).map_err(|e| Reason::Refused(format!("{MANIFEST}: {e}")))?;
     sensible(&manifest)?;
-    Ok(manifest)
+    if let Some(wrong) = wrong {
+        return Err(wrong);
+    }
+    let text = pass.graph.ok_or_else(|| missing(GRAPH))?;
+    let text =
+        String::from_utf8(text).map_err(|_| Reason::Refused(format!("{GRAPH} is no text")))?;
+    graph::check(&text, operators).map_err(|why| Reason::Refused(format!("{GRAPH}: {why}")))?;
+    Ok(Contents {
+        manifest,
+        graph: text,
+        stored_values: pass.stored_values,
+    })
+}
+
+/// The state of one pass over a bundle.
+struct Pass<R> {
+    walk: Walk<R>,
+    /// Its text, and the digits of the checksum in it.
+    manifest: Option<(Vec<u8>, Vec<u8>)>,
+    graph: Option<Vec<u8>>,
+    stored_values: u64,
+    /// The values of the tensor at hand; as large as the largest.
+    scratch: Vec<u8>,
+}
+
+impl<R: Read> Pass<R> {
+    /// The manifest enters the sum without its own digits.
+    fn manifest(&mut self, entry: &Entry) -> Result<(), Reason> {
+        let mut json = vec![0; text_size(entry)?];
+        self.walk.read_apart(&mut json)?;
+        let value: serde_json::Value = serde_json::from_slice(&json)
+            .map_err(|e| Reason::Damaged(format!("{MANIFEST} is no JSON: {e}")))?;
+        match value.get("format").and_then(serde_json::Value::as_u64) {
+            Some(FORMAT) => {}
+            Some(other) => return Err(Reason::Format(other)),
+            None => return Err(Reason::Foreign(format!("{MANIFEST} states no format"))),
+        }
+        let digits = digits(&json)?;
+        self.walk.add(&json[..digits.start]);
+        self.walk.add(&json[digits.end..]);
+        let checksum = json[digits].to_vec();
+        self.manifest = Some((json, checksum));
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry, sink: &mut dyn Sink) -> Result<(), Reason> {
+        match entry.name.strip_suffix(".dat") {
+            Some(stem) if identifier(stem) => self.tensor(stem, entry, sink),
+            _ if entry.name == GRAPH => {
+                let mut text = vec![0; text_size(entry)?];
+                self.walk.read(&mut text)?;
+                self.graph = Some(text);
+                Ok(())
+            }
+            _ => Err(Reason::Refused(format!(
+                "{:?} does not belong in it",
+                entry.name
+            ))),
+        }
+    }
+
+    fn tensor(&mut self, name: &str, entry: &Entry, sink: &mut dyn Sink) -> Result<(), Reason> {
+        let Some(size) = entry.size()?.checked_sub(tensor::HEADER) else {
+            return Err(Reason::Refused(format!(
+                "{}: too short for a tensor",
+                entry.name
+            )));
+        };
+        let mut header = [0; tensor::HEADER];
+        self.walk.read(&mut header)?;
+        let info = tensor::info(name, &header, size)?;
+        if self.scratch.len() < size {
+            self.scratch = vec![0; size];
+        }
+        let values = &mut self.scratch[..size];
+        self.walk.read(values)?;
+        tensor::finite(&info, values)?;
+        self.stored_values += info.shape.iter().product::<usize>() as u64;
+        sink.tensor(&info, values)
+            .map_err(|why| Reason::Refused(format!("{}: {why}", entry.name)))
+    }
+}
+
+fn text_size(entry: &Entry) -> Result<usize, Reason> {
+    entry
+        .size()
+        .ok()
+        .filter(|&size| size <= MAX_TEXT)
+        .ok_or_else(|| Reason::Refused(format!("{} is larger than {MAX_TEXT} bytes", entry.name)))
+}
+
+fn identifier(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn sensible(m: &Manifest) -> Result<(), Reason> {
@@ -135,77 +237,4 @@ pub fn preprocessing(p: &Preprocessing) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Names, tensors and the graph's text.
-pub fn contents(bytes: &[u8], entries: &[Entry], operators: &[&str]) -> Result<(), Reason> {
-    for entry in entries {
-        match entry.name.strip_suffix(".dat") {
-            Some(stem) if identifier(stem) => tensor(&entry.name, &bytes[entry.range.clone()])?,
-            _ if entry.name == MANIFEST || entry.name == GRAPH => {}
-            _ => {
-                return Err(Reason::Refused(format!(
-                    "{:?} does not belong in it",
-                    entry.name
-                )));
-            }
-        }
-    }
-    let (_, text) = find(bytes, entries, GRAPH)?;
-    let text =
-        std::str::from_utf8(text).map_err(|_| Reason::Refused(format!("{GRAPH} is no text")))?;
-    graph::check(text, operators).map_err(|why| Reason::Refused(format!("{GRAPH}: {why}")))
-}
-
-fn identifier(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-/// A tensor's header against its entry's size.
-fn tensor(name: &str, data: &[u8]) -> Result<(), Reason> {
-    let refuse = |what: &str| Err(Reason::Refused(format!("{name}: {what}")));
-    let Some((header, body)) = data.split_at_checked(DAT_HEADER) else {
-        return refuse("too short for a tensor");
-    };
-    let word = |at: usize| {
-        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-    };
-    if header[..4] != [0x4e, 0xef, 1, 0] {
-        return refuse("no NNEF tensor of version 1.0");
-    }
-    let rank = word(8) as usize;
-    if rank > 8 {
-        return refuse("more than 8 dimensions");
-    }
-    let dims = (0..rank).map(|i| word(12 + 4 * i));
-    if !dims.clone().all(|d| (1..=MAX_DIM).contains(&d)) {
-        return refuse("a dimension of 0 or beyond 32768");
-    }
-    let bits = word(44);
-    if ![8, 16, 32, 64].contains(&bits) {
-        return refuse("values of neither 8, 16, 32 nor 64 bits");
-    }
-    let item_type = (header[48], header[49], header[50], header[51]);
-    if item_type.0 > 4 || (item_type.1, item_type.2, item_type.3) != (0, 0, 0) {
-        return refuse("values that are no numbers");
-    }
-    let values = dims.fold(1u128, |product, d| product.saturating_mul(u128::from(d)));
-    let size = values.saturating_mul(u128::from(bits / 8));
-    if size != body.len() as u128 || u128::from(word(4)) != size {
-        return refuse("its shape, its stated size and its size in the archive disagree");
-    }
-    let is_f32 = item_type.0 == 0 && bits == 32;
-    let finite = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).is_finite();
-    if is_f32 && !body.chunks_exact(4).all(finite) {
-        return refuse("it holds a value that is not finite");
-    }
-    Ok(())
-}
-
-/// How many numbers a checked tensor holds.
-pub fn values(data: &[u8]) -> u64 {
-    let bits = data
-        .get(44..48)
-        .map_or(8, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    (data.len().saturating_sub(DAT_HEADER) as u64 * 8) / u64::from(bits.max(8))
 }

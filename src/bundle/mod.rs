@@ -3,23 +3,26 @@
 //! which plain tract-nnef reads too.
 //!
 //! This module reads, checks and writes the file. It does not build a network from it: `infer` does,
-//! from bytes that have passed [`check`]. Whoever opens a bundle says which operators it knows.
+//! from contents that have passed [`check`]. Whoever opens a bundle says which operators it knows. A device
+//! streams the file ([`read`]); the workshop, which rewrites bundles, holds it in memory ([`Bundle`]).
 
 mod archive;
 mod check;
 mod graph;
 mod manifest;
+mod tensor;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufReader, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::plain_file;
 
-pub use check::preprocessing as check_preprocessing;
+pub use check::{Contents, preprocessing as check_preprocessing};
 pub use manifest::{Accuracy, FORMAT, Manifest, Provenance, Quantization};
+pub use tensor::{Kind, Sink, TensorInfo};
 
 /// The name of the manifest in the archive.
 pub const MANIFEST: &str = "resnetd.json";
@@ -54,13 +57,28 @@ pub enum BundleError {
     Format { path: PathBuf, found: u64 },
 }
 
+/// Reads and checks a file from front to back, its tensors going to `sink` as they come; `operators` are the
+/// names that its graph may use.
+///
+/// # Errors
+/// If the file cannot be read, or is damaged, foreign, hostile or of another format.
+pub fn read(path: &Path, operators: &[&str], sink: &mut dyn Sink) -> Result<Contents, BundleError> {
+    let read = |error| BundleError::Read {
+        path: path.to_owned(),
+        error,
+    };
+    let (file, length) = plain_file::open(path, MAX_FILE).map_err(read)?;
+    let file = BufReader::with_capacity(1 << 16, file.take(length));
+    check::read(file, length, operators, sink).map_err(|reason| reason.at(path))
+}
+
 /// A checked bundle in memory.
 #[derive(Debug)]
 pub struct Bundle {
     pub path: PathBuf,
     pub manifest: Manifest,
     bytes: Vec<u8>,
-    entries: Vec<archive::Entry>,
+    stored_values: u64,
 }
 
 impl Bundle {
@@ -86,16 +104,24 @@ impl Bundle {
         bytes: Vec<u8>,
         operators: &[&str],
     ) -> Result<Self, BundleError> {
-        let at = |reason: check::Reason| reason.at(path);
-        let entries = archive::entries(&bytes).map_err(at)?;
-        let manifest = check::manifest(&bytes, &entries).map_err(at)?;
-        check::contents(&bytes, &entries, operators).map_err(at)?;
+        let length = bytes.len() as u64;
+        let contents = check::read(&bytes[..], length, operators, &mut ())
+            .map_err(|reason| reason.at(path))?;
         Ok(Self {
             path: path.to_owned(),
-            manifest,
+            manifest: contents.manifest,
+            stored_values: contents.stored_values,
             bytes,
-            entries,
         })
+    }
+
+    /// Reads it once more, for its tensors and its graph.
+    ///
+    /// # Errors
+    /// If `sink` can use one of the tensors not.
+    pub fn read(&self, operators: &[&str], sink: &mut dyn Sink) -> Result<Contents, BundleError> {
+        check::read(&self.bytes[..], self.bytes.len() as u64, operators, sink)
+            .map_err(|reason| reason.at(&self.path))
     }
 
     /// Puts a bundle together; the same input gives the same bytes.
@@ -127,11 +153,8 @@ impl Bundle {
         manifest: Manifest,
         operators: &[&str],
     ) -> Result<Self, BundleError> {
-        let contents = self
-            .entries
-            .iter()
-            .map(|e| (e.name.clone(), self.bytes[e.range.clone()].to_vec()));
-        Self::build(&self.path, manifest, contents.collect(), operators)
+        let contents = unpack(&self.path, &self.bytes)?;
+        Self::build(&self.path, manifest, contents, operators)
     }
 
     /// Writes the file beside its place and renames it, so that nobody ever sees half of one.
@@ -157,7 +180,7 @@ impl Bundle {
         })
     }
 
-    /// The whole archive, for tract.
+    /// The whole archive.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -166,10 +189,7 @@ impl Bundle {
     /// Numbers in the archive's tensors.
     #[must_use]
     pub fn stored_values(&self) -> u64 {
-        let tensors = self.entries.iter().filter(|e| e.name.ends_with(".dat"));
-        tensors
-            .map(|e| check::values(&self.bytes[e.range.clone()]))
-            .sum()
+        self.stored_values
     }
 }
 
@@ -181,6 +201,9 @@ pub fn unpack(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Bundl
     let entries = archive::entries(bytes).map_err(|reason| reason.at(path))?;
     Ok(entries
         .into_iter()
-        .map(|e| (e.name, bytes[e.range].to_vec()))
+        .filter_map(|e| {
+            let contents = archive::contents(bytes, &e)?.to_vec();
+            Some((e.name, contents))
+        })
         .collect())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Failure;
-use crate::bundle::{Bundle, BundleError};
+use crate::bundle::{self, BundleError};
 use crate::config::Models;
 use crate::cores::Threads;
 use crate::daemon::{Classified, Classifier, ClassifyError, Model};
@@ -194,9 +194,9 @@ fn by_accuracy(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         if !path.to_string_lossy().ends_with(ENDING) {
             continue;
         }
-        match Bundle::open(&path, OPERATORS) {
-            Ok(bundle) => {
-                let top1 = bundle.manifest.accuracy.map_or(0.0, |a| a.top1);
+        match bundle::read(&path, OPERATORS, &mut ()) {
+            Ok(contents) => {
+                let top1 = contents.manifest.accuracy.map_or(0.0, |a| a.top1);
                 found.push((top1, path));
             }
             Err(error) => {

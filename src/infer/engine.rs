@@ -14,7 +14,8 @@ use super::features::{Features, Kept};
 use super::layer::{self, Buffers};
 use super::quiet;
 use super::registry::{OPERATORS, nnef};
-use crate::bundle::{Bundle, BundleError, Manifest};
+use super::weights::Tensors;
+use crate::bundle::{self, Bundle, BundleError, Manifest};
 use crate::cores::Threads;
 use crate::kernels::{Backend, Isa, IsaError, Pool};
 use crate::label::{Labels, Prediction};
@@ -77,10 +78,10 @@ impl Engine {
     pub fn load(path: &Path, threads: Threads) -> Result<Self, EngineError> {
         let backend = Backend::selected()?;
         let pool = pool(threads)?;
-        let bundle = Bundle::open(path, OPERATORS)?;
-        let model = read_graph(&bundle, backend)?;
-        let manifest = bundle.manifest.clone();
-        drop(bundle); // its bytes are as large as the network
+        let mut tensors = Tensors::new(backend);
+        let contents = bundle::read(path, OPERATORS, &mut tensors)?;
+        let model = model(path, &contents.graph, tensors)?;
+        let manifest = contents.manifest;
         let contradiction = |reason| EngineError::Contradiction {
             path: path.to_owned(),
             reason,
@@ -225,13 +226,19 @@ fn pool(threads: Threads) -> Result<Pool, EngineError> {
     Pool::new(threads.get()).map_err(|error| EngineError::Threads { threads, error })
 }
 
-/// Builds the network of a checked bundle.
+/// Builds the network of a bundle in memory.
 ///
 /// # Errors
 /// If tract cannot build it, or it asks for more memory than any real one.
 pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, EngineError> {
-    guarded(&bundle.path, || {
-        let model = nnef(backend).model_for_read(&mut bundle.bytes())?;
+    let mut tensors = Tensors::new(backend);
+    let contents = bundle.read(OPERATORS, &mut tensors)?;
+    model(&bundle.path, &contents.graph, tensors)
+}
+
+fn model(path: &Path, graph: &str, tensors: Tensors) -> Result<TypedModel, EngineError> {
+    guarded(path, || {
+        let model = tensors.into_model(graph, &nnef())?;
         match oversized(&model) {
             None => Ok(model),
             Some(reason) => bail!(reason),

@@ -74,7 +74,7 @@ impl QConv {
             params.output,
             params.residual,
             (&bias, &scales),
-            &weights.packed.sums(),
+            weights.packed.sums(),
             params.relu,
         )?;
         let border = match &params.border[..] {

@@ -47,7 +47,7 @@ impl QDense {
         );
         let dense = Arc::new(Dense {
             weights: weights.packed.clone(),
-            bias: fold_zero_point(input, &bias, &weights.packed.sums())?,
+            bias: fold_zero_point(input, &bias, weights.packed.sums())?,
             multiplier: multipliers(input.scale, &scales, None, classes)?,
         });
         Ok(Self {

@@ -23,8 +23,8 @@ use tract_nnef::ser::{array, ints};
 use super::qconv::{ConvParams, QConv, nhwc};
 use super::qdense::QDense;
 use super::qpool::{QGlobalAverage, QMaxPool};
-use super::weights::{Loader, Weights};
-use crate::kernels::{Backend, Geometry, Padding, Quant, Scale};
+use super::weights::Weights;
+use crate::kernels::{Geometry, Padding, Quant, Scale};
 
 /// Every operator that a bundle's graph may use: ours, and those of a float ResNet.
 pub const OPERATORS: &[&str] = &[
@@ -46,11 +46,12 @@ pub const OPERATORS: &[&str] = &[
     "squeeze",
 ];
 
-/// tract's NNEF reader and writer with our operators, and only the loaders that a bundle needs.
+/// tract's reader and writer of graphs, with our operators. Files are not its business: [`super::weights`] brings
+/// the tensors.
 #[must_use]
-pub fn nnef(backend: Backend) -> Nnef {
+pub fn nnef() -> Nnef {
     let mut nnef = tract_nnef::nnef().with_registry(registry());
-    nnef.resource_loaders = vec![Box::new(GraphNnefLoader), Box::new(Loader(backend))];
+    nnef.resource_loaders = Vec::new();
     nnef
 }
 

@@ -1,14 +1,14 @@
 //! Reads a bundle's tensors for tract. 8-bit weights are packed for the chosen backend as they are
 //! read, so that only one copy of them lives in memory; all other tensors go to tract as they are.
 
-use std::io::Read;
-use std::path::Path;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use tract_nnef::ProtoModel;
+use tract_nnef::ast::parse::parse_document;
 use tract_nnef::internal::*;
-use tract_nnef::resource::resource_path_to_id;
-use tract_nnef::tensors::read_tensor;
 
+use crate::bundle::{Kind, Sink, TensorInfo};
 use crate::kernels::{Backend, PackedWeights};
 
 /// The weights of one layer, packed, and the backend that they are packed for.
@@ -52,30 +52,86 @@ impl Weights {
     }
 }
 
-/// tract's `.dat` reader, except that i8 weights become a [`Weights`] resource.
-#[derive(Debug, Clone, Copy)]
-pub struct Loader(pub Backend);
+/// A bundle's tensors as tract's reader of graphs wants them, filled while the file is read.
+pub struct Tensors {
+    backend: Backend,
+    plain: HashMap<Identifier, Arc<Tensor>>,
+    packed: HashMap<String, Arc<dyn Resource>>,
+}
 
-impl ResourceLoader for Loader {
-    fn name(&self) -> StaticName {
-        "resnetd".into()
+impl Tensors {
+    /// Nothing yet; weights will be packed for `backend`.
+    #[must_use]
+    pub fn new(backend: Backend) -> Self {
+        Self {
+            backend,
+            plain: HashMap::new(),
+            packed: HashMap::new(),
+        }
     }
 
-    fn try_load(
-        &self,
-        path: &Path,
-        reader: &mut dyn Read,
-        _: &Nnef,
-    ) -> TractResult<Option<(String, Arc<dyn Resource>)>> {
-        if path.extension().is_none_or(|e| e != "dat") {
-            return Ok(None);
-        }
-        let id = resource_path_to_id(path)?;
-        let tensor = read_tensor(reader).with_context(|| format!("reading {}", path.display()))?;
-        if tensor.datum_type() == i8::datum_type() && tensor.rank() == 4 {
-            let weights = Weights::new(&tensor, self.0).with_context(|| format!("packing {id}"))?;
-            return Ok(Some((id, Arc::new(weights))));
-        }
-        Ok(Some((id, Arc::new(tensor))))
+    /// The network that `graph`, a text in the checked grammar, describes over these tensors.
+    ///
+    /// # Errors
+    /// If the text and the tensors do not fit together.
+    pub fn into_model(self, graph: &str, nnef: &Nnef) -> TractResult<TypedModel> {
+        let proto = ProtoModel {
+            doc: parse_document(graph)?,
+            tensors: self.plain,
+            quantization: None,
+            resources: self.packed,
+        };
+        proto.validate()?;
+        nnef.model_for_proto_model(&proto)
     }
+
+    fn take(&mut self, info: &TensorInfo, values: &[u8]) -> TractResult<()> {
+        let shape = &info.shape[..];
+        let tensor = match (info.kind, shape) {
+            (Kind::I8, &[out, rows, columns, inputs]) => {
+                let plain = signed(values);
+                let depth = rows * columns * inputs;
+                let packed = PackedWeights::new(plain, out, depth, self.backend.layout())?;
+                let weights = Weights {
+                    shape: [out, rows, columns, inputs],
+                    packed: Arc::new(packed),
+                    backend: self.backend,
+                };
+                self.packed.insert(info.name.clone(), Arc::new(weights));
+                return Ok(());
+            }
+            (Kind::I8, _) => Tensor::from_shape(shape, signed(values))?,
+            (Kind::F32, _) => words(shape, values, f32::from_le_bytes)?,
+            (Kind::I32, _) => words(shape, values, i32::from_le_bytes)?,
+            (Kind::I64, _) => words(shape, values, i64::from_le_bytes)?,
+        };
+        let name = Identifier(info.name.clone());
+        self.plain.insert(name, Arc::new(tensor));
+        Ok(())
+    }
+}
+
+impl Sink for Tensors {
+    fn tensor(&mut self, info: &TensorInfo, values: &[u8]) -> Result<(), String> {
+        self.take(info, values)
+            .map_err(|error| error.root_cause().to_string())
+    }
+}
+
+/// A tensor of numbers of `N` bytes.
+fn words<const N: usize, T: Datum + Copy>(
+    shape: &[usize],
+    bytes: &[u8],
+    read: fn([u8; N]) -> T,
+) -> TractResult<Tensor> {
+    let (words, _) = bytes.as_chunks::<N>();
+    let values: Vec<T> = words.iter().map(|&word| read(word)).collect();
+    Tensor::from_shape(shape, &values)
+}
+
+/// Bytes as signed numbers.
+#[allow(unsafe_code)]
+fn signed(bytes: &[u8]) -> &[i8] {
+    // SAFETY: i8 has the size and alignment of u8, every byte is one, and the result borrows `bytes`.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
 }

@@ -120,7 +120,7 @@ impl Case {
             self.output,
             self.residual,
             (&self.bias, &self.scales),
-            &weights.sums(),
+            weights.sums(),
             self.relu,
         );
         let conv = Conv {

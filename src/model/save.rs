@@ -7,7 +7,6 @@ use tract_nnef::internal::*;
 use super::error::ModelError;
 use crate::bundle::{self, Bundle, Manifest};
 use crate::infer::registry::{OPERATORS, nnef};
-use crate::kernels::{Backend, Isa};
 
 /// What a manifest names as its maker.
 #[must_use]
@@ -20,10 +19,7 @@ pub fn tool() -> String {
 /// # Errors
 /// If tract cannot write an operator, or the result does not pass the checks of reading.
 pub fn bundle(path: &Path, graph: TypedModel, manifest: Manifest) -> Result<Bundle, ModelError> {
-    // the writer packs nothing, so any backend serves
-    let backend =
-        Backend::new(Isa::Scalar).ok_or_else(|| ModelError::Tract("no backend".into()))?;
-    let tar = nnef(backend).write_to_tar_with_config(&graph, Vec::new(), false, true)?;
+    let tar = nnef().write_to_tar_with_config(&graph, Vec::new(), false, true)?;
     drop(graph);
     let contents = bundle::unpack(path, &tar)?;
     drop(tar);
