@@ -116,7 +116,7 @@ fn layer(shape: Shape, backend: Backend) -> Conv {
         quant(0.5, 128),
         add.then(|| quant(0.3, 128)),
         (&vec![0; out_c], &scales),
-        &weights.sums(),
+        weights.sums(),
         true,
     );
     Conv {
@@ -157,9 +157,10 @@ fn dense_2048_to_1000(bencher: Bencher, isa: Isa) {
     };
     let x = bytes(depth);
     let mut y = vec![0.0; classes];
+    let serial = Pool::serial();
     bencher
         .counter(ItemsCount::new(depth * classes))
-        .bench_local(|| backend.dense(&Pool::serial(), &dense, black_box(&x), &mut y));
+        .bench_local(|| backend.dense(&serial, &dense, black_box(&x), &mut y));
 }
 
 /// The counter is of compared values.
@@ -169,7 +170,8 @@ fn maximum_3x3_of_112x112x64(bencher: Bencher) {
         .expect("a sound shape");
     let x = bytes(g.input_len());
     let mut y = vec![0; g.output_len()];
+    let serial = Pool::serial();
     bencher
         .counter(ItemsCount::new(9 * g.output_len()))
-        .bench_local(|| pool::max(&Pool::serial(), &g, black_box(&x), &mut y));
+        .bench_local(|| pool::max(&serial, &g, black_box(&x), &mut y));
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::machine::{self, Memory};
 use super::model;
-use crate::bundle::Bundle;
+use crate::bundle;
 use crate::cores::Threads;
 use crate::infer::EngineError;
 use crate::infer::registry::OPERATORS;
@@ -271,7 +271,7 @@ impl Isas {
 impl Model {
     fn look() -> Result<Self, Failure> {
         let path = model::default()?;
-        let manifest = Bundle::open(&path, OPERATORS)?.manifest;
+        let manifest = bundle::read(&path, OPERATORS, &mut ())?.manifest;
         Ok(Self {
             path,
             name: manifest.name,
