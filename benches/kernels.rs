@@ -135,14 +135,10 @@ fn convolution(bencher: Bencher, case: &Case) {
     let x = bytes(g.input_len());
     let residual = layer.requant.residual.map(|_| bytes(g.output_len()));
     let mut y = vec![0; g.output_len()];
+    let serial = Pool::serial();
     bencher.counter(ItemsCount::new(g.macs())).bench_local(|| {
-        backend.conv(
-            &Pool::serial(),
-            &layer,
-            black_box(&x),
-            residual.as_deref(),
-            &mut y,
-        )
+        let residual = residual.as_deref();
+        backend.conv(&serial, &layer, black_box(&x), residual, &mut y);
     });
 }
 
