@@ -279,6 +279,33 @@ fn every_backend_gives_the_same_bytes() {
 }
 
 #[test]
+fn any_sensible_number_of_threads_gives_the_same_bytes_and_others_are_refused() {
+    let bench = Bench::new();
+    let classify = |threads: &str| {
+        let flags = ["--model", "tiny.nnef.tar", "--json", "--logits", "0.png"];
+        let command = [&["classify", "--threads", threads], &flags[..]].concat();
+        bench.run(&command)
+    };
+    let want = classify("1");
+    assert!(want.status.success() && !want.stdout.is_empty());
+    assert_eq!(classify("2").stdout, want.stdout);
+    let many = classify("256");
+    assert_eq!(many.stdout, want.stdout);
+    let warning = text(&many.stderr);
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert!(
+        cores >= 256 || warning.contains("256 threads on"),
+        "{warning}"
+    );
+    for threads in ["0", "10000", "-1", "many"] {
+        let refused = classify(threads);
+        let error = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{error}");
+        assert!(threads == "-1" || error.contains("1 to 256"), "{error}");
+    }
+}
+
+#[test]
 fn inspect_counts_and_bench_times() {
     let bench = Bench::new();
     let json = |arguments: &[&str]| -> Value {

@@ -75,6 +75,13 @@ fn a_wrong_value_is_told_with_its_line() {
     assert!(error("\nstale_s = 0\n").contains(":2: "));
     assert!(error("stale_s = \"two\"").contains(":1: "));
     assert!(error("smoothing_ms = -1").contains(":1: "));
+    for threads in ["0", "10000", "-1"] {
+        let message = error(&format!("threads = {threads}"));
+        assert!(
+            message.contains(":1: ") && message.contains("1 to 256"),
+            "{message}"
+        );
+    }
     assert!(error("models = 3").contains("list of bundles"));
     assert!(error("[[camera]]\nname = \"\"\nsource = \"demo:\"").contains(":2: "));
     assert!(error("source = ").contains(":1: "));

@@ -13,7 +13,7 @@ use super::activation::probabilities;
 use super::features::{Features, Kept};
 use super::layer::{self, Buffers};
 use super::quiet;
-use super::registry::{OPERATORS, nnef};
+use super::registry::{self, OPERATORS, nnef};
 use super::weights::Tensors;
 use crate::bundle::{self, Bundle, BundleError, Manifest};
 use crate::cores::Threads;
@@ -79,8 +79,14 @@ impl Engine {
         let backend = Backend::selected()?;
         let pool = pool(threads)?;
         let mut tensors = Tensors::new(backend);
-        let contents = bundle::read(path, OPERATORS, &mut tensors)?;
-        let model = model(path, &contents.graph, tensors)?;
+        // tract parses its own library of operators each time: meanwhile
+        let (contents, nnef) = std::thread::scope(|scope| {
+            let nnef = std::thread::Builder::new().spawn_scoped(scope, nnef);
+            let contents = bundle::read(path, OPERATORS, &mut tensors);
+            (contents, nnef.ok().and_then(|thread| thread.join().ok()))
+        });
+        let (contents, nnef) = (contents?, nnef.unwrap_or_else(registry::nnef));
+        let model = model(path, &contents.graph, tensors, &nnef)?;
         let manifest = contents.manifest;
         let contradiction = |reason| EngineError::Contradiction {
             path: path.to_owned(),
@@ -233,12 +239,17 @@ fn pool(threads: Threads) -> Result<Pool, EngineError> {
 pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, EngineError> {
     let mut tensors = Tensors::new(backend);
     let contents = bundle.read(OPERATORS, &mut tensors)?;
-    model(&bundle.path, &contents.graph, tensors)
+    model(&bundle.path, &contents.graph, tensors, &nnef())
 }
 
-fn model(path: &Path, graph: &str, tensors: Tensors) -> Result<TypedModel, EngineError> {
+fn model(
+    path: &Path,
+    graph: &str,
+    tensors: Tensors,
+    nnef: &Nnef,
+) -> Result<TypedModel, EngineError> {
     guarded(path, || {
-        let model = tensors.into_model(graph, &nnef())?;
+        let model = tensors.into_model(graph, nnef)?;
         match oversized(&model) {
             None => Ok(model),
             Some(reason) => bail!(reason),
