@@ -5,9 +5,9 @@ use std::fmt::Write as _; // into a String, which cannot fail
 
 use super::measure::Measured;
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 820.0;
 /// Left of it are names, right of it bars.
-const LEFT: f64 = 190.0;
+const LEFT: f64 = 250.0;
 const RIGHT: f64 = WIDTH - 70.0;
 /// Of a layer's row.
 const ROW: f64 = 14.0;
