@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-all cross models clean need tools
+.PHONY: help run test test-arm test-all bench-arm cross models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -30,6 +30,11 @@ test-arm: cross need ## run the ARM binary under QEMU and compare its output wit
 test-all: test test-arm ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
 	DATA=$(DATA) models/check.sh
+
+bench-arm: cross ## instructions of one inference on Cortex-A76 and A72, cycles of the inner loops: make bench-arm MODEL=BUNDLE
+	EMIT=asm cross/build.sh
+	cross/need.sh qemu-user gcc libc6-dev python3 llvm-19
+	/usr/bin/python3 benches/arm.py $(MODEL)
 
 models: need ## make the default bundle anew: make models DATA=FOLDER
 	DATA=$(DATA) models/build.sh

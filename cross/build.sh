@@ -2,17 +2,23 @@
 # Builds the static ARM binary: target/aarch64-unknown-linux-musl/release/resnetd
 # By `cross` where it is installed and a container engine runs, else by Debian's own compiler (README.md says how).
 # ROUTE=cross or ROUTE=debian chooses; further arguments go to cargo.
+# EMIT=asm leaves the library's assembly instead: target/aarch64-unknown-linux-musl/release/resnetd.s
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=aarch64-unknown-linux-musl
 binary=target/$target/release/resnetd
 ziglang=0.17.1
+case ${EMIT:-program} in
+    program) what=(build --bin resnetd) emit=() ;;
+    asm) what=(rustc --lib) emit=(-- --emit "asm=$binary.s") ;;
+    *) echo "build.sh: EMIT is 'asm' or nothing, not '$EMIT'" >&2; exit 2 ;;
+esac
 
 engine_runs() { docker info >/dev/null 2>&1 || podman info >/dev/null 2>&1; }
 
 by_cross() {
-    CROSS_CONFIG=cross/Cross.toml cross build --release --target "$target" "$@"
+    CROSS_CONFIG=cross/Cross.toml cross "${what[@]}" --release --target "$target" "$@" "${emit[@]}"
 }
 
 # Everything but apt's packages lies in target/cross.
@@ -45,8 +51,8 @@ by_debian() {
     export BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_musl
     # No rustup toolchain has this target without a download of its standard library. Debian's compiler comes with
     # the sources of its own, which -Zbuild-std compiles: an unstable flag, hence RUSTC_BOOTSTRAP.
-    RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc /usr/bin/cargo build --release --locked \
-        -Zbuild-std=std,panic_unwind --target "$target" --bin resnetd "$@"
+    RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc /usr/bin/cargo "${what[@]}" --release --locked \
+        -Zbuild-std=std,panic_unwind --target "$target" "$@" "${emit[@]}"
 }
 
 if [ -z "${ROUTE:-}" ]; then
@@ -59,6 +65,10 @@ case $ROUTE in
     *) echo "build.sh: ROUTE is 'cross' or 'debian', not '$ROUTE'" >&2; exit 2 ;;
 esac
 
+if [ "${EMIT:-}" = asm ]; then
+    echo "$binary.s: $(wc -l <"$binary.s") lines"
+    exit
+fi
 cross/need.sh file
 kind=$(file -b "$binary")
 case $kind in

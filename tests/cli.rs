@@ -325,10 +325,133 @@ fn inspect_counts_and_bench_times() {
         "2",
         "tiny.nnef.tar",
     ]);
-    assert!(
-        timed["bundles"][0]["avg_ms"].as_f64() > Some(0.0),
-        "{timed}"
+    let timed = &timed["bundles"][0];
+    for key in [
+        "avg_ms",
+        "min_ms",
+        "p50_ms",
+        "p90_ms",
+        "p99_ms",
+        "fps",
+        "rss_mib",
+        "threads",
+        "gmac_per_s",
+    ] {
+        assert!(timed[key].as_f64() > Some(0.0), "{key}: {timed}");
+    }
+    assert!(timed.get("peak_share").is_none() && timed.get("layers").is_none());
+}
+
+#[test]
+fn bench_shows_each_layer_and_the_share_of_the_peak() {
+    let bench = Bench::new();
+    let output = bench
+        .resnetd()
+        .env("RESNETD_ISA", "portable")
+        .args([
+            "bench",
+            "--json",
+            "--layers",
+            "--peak",
+            "--threads",
+            "1",
+            "--iters",
+            "2",
+            "tiny.nnef.tar",
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let timed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let timed = &timed["bundles"][0];
+    assert_eq!(
+        (&timed["isa"], &timed["threads"]),
+        (&"portable".into(), &1.into())
     );
+    assert!(
+        timed.get("peak_share").is_none(),
+        "the portable backend has no peak: {timed}"
+    );
+    let inspected = bench.run(&["inspect", "--json", "tiny.nnef.tar"]);
+    let inspected: Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    let names = |value: &Value| -> Vec<Value> {
+        let layers = value["layers"].as_array().unwrap();
+        layers.iter().map(|layer| layer["name"].clone()).collect()
+    };
+    let mut found = names(timed);
+    assert_eq!(found.pop().unwrap(), "(all else)");
+    assert_eq!(found, names(&inspected));
+    let shares = timed["layers"].as_array().unwrap().iter();
+    let sum: f64 = shares.map(|layer| layer["share"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+}
+
+#[test]
+fn bench_compares_int8_with_float_and_draws_both() {
+    let bench = Bench::new();
+    let float = bench.path("float.nnef.tar");
+    common::tiny_float().write(&float).unwrap();
+    let compare = ["bench", "--compare", "--iters", "3", "--plot", "times.svg"];
+    let output = bench.run(&[&compare[..], &["tiny.nnef.tar", "float.nnef.tar"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let shown = text(&output.stdout);
+    let rows: Vec<Vec<&str>> = shown
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0].last(), Some(&"ratio"));
+    assert_eq!(
+        (rows[1][1], rows[2][1], rows[2][2]),
+        ("int8", "f32", "-"),
+        "{shown}"
+    );
+    assert!(
+        rows[1..].iter().any(|row| row.last() == Some(&"1.00")),
+        "{shown}"
+    );
+    assert_eq!(text(&output.stderr), "", "a progress line is for terminals");
+    let svg = std::fs::read_to_string(bench.path("times.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("(f32)"), "{svg}");
+    let nowhere = [
+        "bench",
+        "--iters",
+        "1",
+        "--plot",
+        "no/x.svg",
+        "tiny.nnef.tar",
+    ];
+    fails(&bench.run(&nowhere), 8, "no/x.svg");
+}
+
+#[test]
+fn doctor_lists_the_instruction_sets_and_names_what_is_wrong() {
+    let bench = Bench::new();
+    let doctor = |isa: &str| {
+        let mut command = bench.resnetd();
+        command.env("RESNETD_ISA", isa).args(["doctor", "--json"]);
+        let output = command.output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output, report)
+    };
+    let (output, report) = doctor("scalar");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let isas = report["isas"].as_array().unwrap();
+    assert_eq!(isas.len(), resnetd::kernels::Isa::ALL.len());
+    assert_eq!(isas[0]["name"], "scalar");
+    assert_eq!(
+        (&isas[0]["available"], &isas[0]["selected"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(report["forced_isa"], "scalar");
+    let problems = report["problems"].to_string();
+    assert!(problems.contains("unset it"), "{problems}");
+
+    let (output, report) = doctor("mmx");
+    fails(&output, 3, "mmx");
+    let stops = report["problems"].as_array().unwrap().iter();
+    assert!(stops.clone().any(|p| p["stops_run"] == true), "{report}");
+    let text_form = bench.run(&["doctor"]);
+    assert!(text(&text_form.stdout).contains("instruction sets"));
 }
 
 /// Connects as soon as the socket is there.

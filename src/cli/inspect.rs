@@ -53,18 +53,25 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn count(arguments: &Arguments) -> Result<Counted, Failure> {
     let bundle = Bundle::open(&arguments.bundle, OPERATORS)?;
-    let backend = Backend::selected().map_err(EngineError::from)?;
-    let model = read_graph(&bundle, backend)?;
-    let layers = inspect::layers(&model).map_err(|e| EngineError::Graph {
-        path: bundle.path.clone(),
-        reason: format!("{e:#}"),
-    })?;
+    let layers = layers(&bundle)?;
     Ok(Counted {
         params: layers.iter().map(|l| l.params).sum(),
         macs: layers.iter().map(|l| l.macs).sum(),
         stored_values: bundle.stored_values(),
         layers,
         bundle,
+    })
+}
+
+/// The layers of a bundle's network.
+///
+/// # Errors
+/// If tract cannot build it.
+pub fn layers(bundle: &Bundle) -> Result<Vec<LayerInfo>, EngineError> {
+    let model = read_graph(bundle, Backend::selected()?)?;
+    inspect::layers(&model).map_err(|e| EngineError::Graph {
+        path: bundle.path.clone(),
+        reason: format!("{e:#}"),
     })
 }
 

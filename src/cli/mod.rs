@@ -4,10 +4,13 @@ mod bench;
 mod classify;
 mod console;
 mod devices;
+mod doctor;
 mod exit;
 mod inspect;
 mod lines;
+mod machine;
 mod model;
+mod progress;
 mod run;
 mod view;
 mod watch;
@@ -37,6 +40,7 @@ enum Command {
     Bench(bench::Arguments),
     Inspect(inspect::Arguments),
     Devices(devices::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// Runs the command that the program's arguments name.
@@ -50,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     };
     exit_code("resnetd", outcome)
 }

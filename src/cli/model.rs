@@ -217,7 +217,7 @@ fn by_accuracy(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// In `models/` here, in the source tree that the program was built in, or installed.
-fn default() -> Result<PathBuf, Failure> {
+pub fn default() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe().ok();
     // target/release/resnetd
     let tree = program.as_deref().and_then(|exe| exe.ancestors().nth(3));

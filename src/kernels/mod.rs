@@ -19,6 +19,7 @@ mod geometry;
 pub mod pack;
 pub mod pool;
 mod portable;
+pub mod probe;
 pub mod quant;
 pub mod requant;
 pub mod scalar;

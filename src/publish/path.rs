@@ -59,6 +59,17 @@ impl Places {
         }
     }
 
+    /// Where [`Self::choose`] would make it, without making anything.
+    #[must_use]
+    pub fn expected(&self) -> PathBuf {
+        let parent = self.system.parent().unwrap_or(&self.system);
+        if is_writable(&self.system) || (!self.system.exists() && is_writable(parent)) {
+            return self.system.join(NAME);
+        }
+        let session = self.session.clone().filter(|path| is_writable(path));
+        session.unwrap_or_else(|| self.own()).join(NAME)
+    }
+
     /// Where a client looks, in this order.
     #[must_use]
     pub fn candidates(&self) -> Vec<PathBuf> {
@@ -110,6 +121,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut places = places(root.path());
         let own = places.own();
+        assert_eq!(places.expected(), own.join(NAME));
+        assert!(!own.exists(), "to ask is not to make");
         assert_eq!(places.choose().unwrap(), own.join(NAME));
         assert_eq!(
             fs::metadata(&own).unwrap().permissions().mode() & 0o777,
@@ -119,6 +132,7 @@ mod tests {
         let session = root.path().join("session");
         fs::create_dir(&session).unwrap();
         places.session = Some(session.clone());
+        assert_eq!(places.expected(), session.join(NAME));
         assert_eq!(places.choose().unwrap(), session.join(NAME));
 
         fs::create_dir(root.path().join("absent")).unwrap();
