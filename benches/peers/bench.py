@@ -30,10 +30,19 @@ def parse():
         prog="benches/peers/bench.py", description=__doc__, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="two rounds of 5 inferences instead of six of 15; printed only")
-    parser.add_argument("--only", action="append", choices=[e.key for e in ENGINES], help="this engine (may be repeated); printed only")
-    parser.add_argument("--threads", type=int, action="append", metavar="N", help="this many threads (may be repeated) [default: 1 and 2]")
-    parser.add_argument("--class", dest="levels", action="append", choices=machine.NAMES, help="instructions to hold engines to (may be repeated) [default: the machine's own, and avx512vnni beside amx]")  # fmt: skip
+    keys = [engine.key for engine in ENGINES]
+    add = parser.add_argument
+    add("--quick", action="store_true", help="two rounds of 5 inferences instead of six of 15; printed only")
+    add("--only", action="append", choices=keys, help="this engine (may be repeated); printed only")
+    add(
+        "--threads", action="append", type=int, metavar="N",
+        help="this many threads (may be repeated); printed only [default: 1 and 2]",
+    )  # fmt: skip
+    add(
+        "--class", dest="levels", action="append", choices=machine.NAMES,
+        help="instructions to hold engines to (may be repeated) [default: the "
+        "machine's own, and avx512vnni beside amx]",
+    )  # fmt: skip
     return parser.parse_args()
 
 

@@ -67,11 +67,12 @@ def command(arguments):
 
 
 def pip(*wanted, more=()):
-    command([PYTHON, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--disable-pip-version-check", *more, *wanted])
+    quiet = ["--quiet", "--no-cache-dir", "--disable-pip-version-check"]
+    command([PYTHON, "-m", "pip", "install", *quiet, *more, *wanted])
 
 
 def prepare_python():
-    if not PYTHON.exists():
+    if not (PYTHON.parent / "pip").exists():  # else a try that was cut off is repaired
         say(f"making {PYTHON.parent.parent.relative_to(ROOT)}")
         venv.create(PYTHON.parent.parent, with_pip=True)
     say("installing " + " ".join(TOOLS))

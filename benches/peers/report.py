@@ -61,6 +61,18 @@ class Report:
             where = f" ({level}, {threads} thread{'s' if threads > 1 else ''})" if level else ""
             yield f"- not measured: {engine.title}{where}: {' '.join(reason.split())}"
 
+    def answers(self):
+        """Who gave another label to the picture than the first engine did: then something is not the same network."""
+        answers = {}
+        for (case, engine), series in self.session.series.items():
+            if engine is not OURS and series.median:
+                answers.setdefault(case.network, {})[engine.title] = series.answer
+        for network, given in answers.items():
+            if len(set(given.values())) == 1:
+                yield f"- {network}: all peers give the picture the same label"
+            else:
+                yield f"- {network}: labels differ: " + ", ".join(f"{title} {label}" for title, label in given.items())
+
     def isas(self):
         found = {(case.level, s.isa) for (case, engine), s in self.session.series.items() if engine is OURS and s.isa}
         return ", ".join(f"{isa} in class {level}" for level, isa in sorted(found))
@@ -71,7 +83,7 @@ class Report:
         parts = [f"## {here.title}", "", f"{datetime.date.today()}; {versions}.", "", *self.notes]
         if self.isas():
             parts.append(f"- resnetd ran {self.isas()}")
-        parts += [*self.left_out(), ""]
+        parts += [*self.answers(), *self.left_out(), ""]
         for level in self.levels():
             parts += [f"### Class {level}", "", self.table(level), ""]
             parts += [f"![Milliseconds of each engine]({self.plot_path(level).name})", ""]
@@ -109,7 +121,8 @@ LEFT, LONGEST, RIGHT, STEP = 110, 250, 60, 18
 def plot(panels):
     """Bars, two panels in a row, each to its own scale."""
     width = LEFT + LONGEST + RIGHT
-    heights = [(max((len(rows) for _, rows in panels[i : i + 2]), default=0) + 3) * STEP for i in range(0, len(panels), 2)]
+    pairs = [panels[i : i + 2] for i in range(0, len(panels), 2)]
+    heights = [(max(len(rows) for _, rows in pair) + 3) * STEP for pair in pairs]
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width} {sum(heights)}" role="img">',
         "<title>Median milliseconds per inference; shorter is faster</title>",

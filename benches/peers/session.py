@@ -9,6 +9,7 @@ import statistics
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 import zlib
 from collections import defaultdict
@@ -40,6 +41,7 @@ class Series:
     label: list = field(default_factory=list)
     peak: list = field(default_factory=list)  # MiB
     isa: str = ""
+    answer: int = -1  # the class that it gave to the picture
 
     def row(self):
         return {
@@ -114,7 +116,8 @@ class Session:
 
     def environment(self, case):
         """Nothing forced in the strongest class; below it, those with a switch are held to the class."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ONEDNN_", "RESNETD_", "OMP_"))}
+        ours = ("ONEDNN_", "RESNETD_", "OMP_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         kept["OMP_NUM_THREADS"] = str(case.threads)
         if case.level != self.here.top:
             kept |= {"ONEDNN_MAX_CPU_ISA": machine.ONEDNN[case.level], "RESNETD_ISA": case.level}
@@ -131,6 +134,7 @@ class Session:
         first, rest, label, peak = self.process([*program, model, str(case.threads), *numbers], case)
         loaded = json.loads(first)
         times = json.loads(rest)["times_ms"]
+        series.answer = loaded["label"]
         series.median.append(statistics.median(times))
         series.least.append(min(times))
         series.load.append(loaded["load_ms"])
@@ -187,8 +191,6 @@ class Alarm:
     """Ends a process that takes too long, or that is left when we are interrupted."""
 
     def __init__(self, child):
-        import threading
-
         self.child, self.rang = child, False
         self.timer = threading.Timer(LIMIT, self.ring)
         self.timer.daemon = True

@@ -133,9 +133,8 @@ class Writer:
         elif isinstance(layer, Dense):
             first, second = self.weights(layer, (0, 1))
             output = self.activation(layer.name, (1, layer.outputs))
-            self.operator(
-                "FULLY_CONNECTED", [source, first, second], output, "FullyConnectedOptions", tfl.FullyConnectedOptionsT()
-            )
+            options = tfl.FullyConnectedOptionsT()
+            self.operator("FULLY_CONNECTED", [source, first, second], output, "FullyConnectedOptions", options)
 
     def file(self):
         graph = tfl.SubGraphT()

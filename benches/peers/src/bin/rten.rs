@@ -17,8 +17,9 @@ fn main() -> Result<()> {
         let input = NdTensor::from_data([1, 3, 224, 224], picture());
         Ok(move || {
             let options = RunOptions::default().with_thread_pool(Some(pool.clone()));
-            let output: NdTensor<f32, 2> =
-                model.run_one(input.view().into(), Some(options))?.try_into()?;
+            let output: NdTensor<f32, 2> = model
+                .run_one(input.view().into(), Some(options))?
+                .try_into()?;
             Ok(output.to_vec())
         })
     })

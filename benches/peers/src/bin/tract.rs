@@ -17,7 +17,11 @@ fn main() -> Result<()> {
         let input = Tensor::from_shape(&[1, 3, 224, 224], &picture())?;
         Ok(move || {
             let outputs = model.run(tvec!(input.clone().into()))?;
-            Ok(outputs[0].to_plain_array_view::<f32>()?.iter().copied().collect())
+            Ok(outputs[0]
+                .to_plain_array_view::<f32>()?
+                .iter()
+                .copied()
+                .collect())
         })
     })
 }
