@@ -2,7 +2,6 @@
 
 import datetime
 import re
-from pathlib import Path
 
 from install import OURS, ROOT
 
