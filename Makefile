@@ -3,14 +3,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-all bench-arm cross models clean need tools
+.PHONY: help run test test-arm test-all bench-arm bench-peers cross models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
-	  while IFS='|' read -r name does; do printf '  make %-10s %s\n' "$$name" "$$does"; done
+	  while IFS='|' read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
 
 run: need ## build in release and run on the first camera or a rendered scene: make run ARGS="--frames 60"
 	cargo build --release --bin resnetd
@@ -38,6 +38,10 @@ bench-arm: cross ## instructions of one inference on Cortex-A76 and A72, cycles 
 
 models: need ## make the default bundle anew: make models DATA=FOLDER
 	DATA=$(DATA) models/build.sh
+
+bench-peers: need ## time other engines and ours in turn, into benches/peers.md: make bench-peers ARGS="--help"
+	@cross/need.sh python3-venv
+	@python3 benches/peers/bench.py $(ARGS)
 
 clean: ## remove everything that was built
 	cargo clean

@@ -14,7 +14,8 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use resnetd::kernels::dispatch::available;
 use resnetd::kernels::{
-    Backend, Conv, Dense, Geometry, Isa, PackedWeights, Padding, Pool, Quant, Requant, Scale, pool,
+    Backend, Budget, Conv, Dense, Filter, Geometry, Isa, PackedWeights, Padding, Pool, Quant,
+    Requant, Scale, Storage, pool,
 };
 
 fn main() {
@@ -112,19 +113,28 @@ fn layer(shape: Shape, backend: Backend) -> Conv {
     let weights = weights(out_c, geometry.depth(), backend);
     let scales = vec![Scale::new(0.01).expect("a sound scale"); out_c];
     let requant = Requant::new(
-        quant(0.02, 0),
-        quant(0.5, 128),
-        add.then(|| quant(0.3, 128)),
+        backend.storage(),
+        (
+            quant(0.02, 0),
+            quant(0.5, 128),
+            add.then(|| quant(0.3, 128)),
+        ),
         (&vec![0; out_c], &scales),
         weights.sums(),
         true,
     );
-    Conv {
+    let conv = Conv {
         geometry,
-        weights: Arc::new(weights),
+        filter: Filter::Direct(Arc::new(weights)),
+        input: if in_c == 3 {
+            Storage::Unsigned
+        } else {
+            backend.storage()
+        },
         border: vec![0; in_c],
         requant: requant.expect("no sum overflows"),
-    }
+    };
+    backend.prepare(conv, &Budget::selected().expect("a plan"))
 }
 
 #[divan::bench(args = cases())]
@@ -169,5 +179,5 @@ fn maximum_3x3_of_112x112x64(bencher: Bencher) {
     let serial = Pool::serial();
     bencher
         .counter(ItemsCount::new(9 * g.output_len()))
-        .bench_local(|| pool::max(&serial, &g, black_box(&x), &mut y));
+        .bench_local(|| pool::max(&serial, Storage::Unsigned, &g, black_box(&x), &mut y));
 }

@@ -49,7 +49,10 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::Internal(_) | Self::Engine(EngineError::Run(_)) => 1,
-            Self::Config(_) | Self::Engine(EngineError::Isa(_) | EngineError::Winograd(_) | EngineError::Threads { .. }) => 3,
+            Self::Config(_)
+            | Self::Engine(
+                EngineError::Isa(_) | EngineError::Winograd(_) | EngineError::Threads { .. },
+            ) => 3,
             Self::Engine(_) | Self::Model(_) => 4,
             Self::Source(_) => 5,
             Self::Socket(_) => 6,

@@ -242,7 +242,12 @@ fn pool(threads: Threads) -> Result<Pool, EngineError> {
 pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, EngineError> {
     let mut tensors = Tensors::new(backend);
     let contents = bundle.read(OPERATORS, &mut tensors)?;
-    model(&bundle.path, &contents.graph, (tensors, Budget::new(0)), &nnef())
+    model(
+        &bundle.path,
+        &contents.graph,
+        (tensors, Budget::new(0)),
+        &nnef(),
+    )
 }
 
 fn model(

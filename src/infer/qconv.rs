@@ -7,7 +7,9 @@ use tract_nnef::internal::*;
 
 use super::layer::{self, Layer};
 use super::weights::Weights;
-use crate::kernels::{Backend, Budget, Conv, Geometry, Padding, Pool, Quant, Requant, Scale, Storage};
+use crate::kernels::{
+    Backend, Budget, Conv, Geometry, Padding, Pool, Quant, Requant, Scale, Storage,
+};
 
 /// What a graph says of a convolution, besides its weights.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,7 +90,11 @@ impl QConv {
                 border.len()
             ),
         };
-        let stored = if params.picture { Storage::Unsigned } else { storage };
+        let stored = if params.picture {
+            Storage::Unsigned
+        } else {
+            storage
+        };
         border.iter_mut().for_each(|b| *b ^= stored.flip());
         let conv = Conv {
             geometry,

@@ -40,7 +40,13 @@ impl Layer for QMaxPool {
     fn run(&self, pool: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
         let mut out = out.try_as_plain_ram_mut()?;
-        pool::max(pool, self.storage, &self.geometry, x, out.as_slice_mut::<u8>()?);
+        pool::max(
+            pool,
+            self.storage,
+            &self.geometry,
+            x,
+            out.as_slice_mut::<u8>()?,
+        );
         Ok(())
     }
 }
@@ -71,7 +77,12 @@ pub struct QGlobalAverage {
 impl PartialEq for QGlobalAverage {
     fn eq(&self, other: &Self) -> bool {
         (self.input, self.output, self.storage, self.average.pixels())
-            == (other.input, other.output, other.storage, other.average.pixels())
+            == (
+                other.input,
+                other.output,
+                other.storage,
+                other.average.pixels(),
+            )
     }
 }
 
@@ -82,12 +93,7 @@ impl QGlobalAverage {
     ///
     /// # Errors
     /// If there are none, or absurdly many.
-    pub fn new(
-        pixels: usize,
-        input: Quant,
-        output: Quant,
-        storage: Storage,
-    ) -> TractResult<Self> {
+    pub fn new(pixels: usize, input: Quant, output: Quant, storage: Storage) -> TractResult<Self> {
         let average = GlobalAverage::new(pixels, input, output)
             .with_context(|| format!("a picture of {pixels} pixels cannot be averaged"))?;
         Ok(Self {

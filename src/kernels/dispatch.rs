@@ -196,8 +196,7 @@ impl Backend {
     #[must_use]
     pub fn prepare(self, mut conv: Conv, budget: &Budget) -> Conv {
         if let (Some(pair), Filter::Direct(weights)) = (self.winograd_pair(), &conv.filter)
-            && let Some(transformed) =
-                Winograd::new(&conv, weights, (self.storage(), pair), budget)
+            && let Some(transformed) = Winograd::new(&conv, weights, (self.storage(), pair), budget)
         {
             conv.filter = Filter::Winograd(transformed.into());
         }
@@ -209,14 +208,7 @@ impl Backend {
     /// # Panics
     /// If a slice does not have its geometry's length or the weights another layout: a plan that was
     /// checked at load gives neither.
-    pub fn conv(
-        self,
-        pool: &Pool,
-        conv: &Conv,
-        x: &[u8],
-        residual: Option<&[u8]>,
-        y: &mut [u8],
-    ) {
+    pub fn conv(self, pool: &Pool, conv: &Conv, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
         let g = &conv.geometry;
         assert_eq!(conv.border.len(), g.in_c);
         assert_eq!((x.len(), y.len()), (g.input_len(), g.output_len()));

@@ -108,7 +108,11 @@ pub struct Split {
 
 impl Split {
     pub fn new(threads: usize, tiles: usize, blocks: usize, block_bytes: usize) -> Self {
-        let wanted = if threads == 1 { 1 } else { threads * TASKS_PER_THREAD };
+        let wanted = if threads == 1 {
+            1
+        } else {
+            threads * TASKS_PER_THREAD
+        };
         let cached = (CACHED_WEIGHTS / block_bytes.max(1)).clamp(1, blocks);
         let groups = blocks.div_ceil(cached);
         let ranges = wanted.div_ceil(groups).min(tiles);
@@ -168,7 +172,16 @@ pub fn conv<T: Tile>(
                         // SAFETY: tasks are disjoint in tiles or in blocks, so that no two write the
                         // same bytes of `y`, which outlives the run and is not used elsewhere.
                         unsafe {
-                            walk(tile, (conv, weights), x, residual, y.get(), at, blocks.clone(), scratch);
+                            walk(
+                                tile,
+                                (conv, weights),
+                                x,
+                                residual,
+                                y.get(),
+                                at,
+                                blocks.clone(),
+                                scratch,
+                            );
                         }
                     }
                 });
@@ -227,7 +240,9 @@ unsafe fn walk<T: Tile>(
             strip.notes = weights.notes(blocks.start + whole).as_ptr();
             strip.bias = strip.bias.add(skip);
             strip.multiplier = strip.multiplier.add(skip);
-            strip.residual = strip.residual.wrapping_add(if residual.is_some() { skip } else { 0 });
+            strip.residual = strip
+                .residual
+                .wrapping_add(if residual.is_some() { skip } else { 0 });
             strip.y = strip.y.add(skip);
             edge(tile, pixels, g.out_c % nr, &mut strip);
         }
@@ -248,9 +263,8 @@ unsafe fn edge<T: Tile>(tile: T, pixels: usize, channels: usize, strip: &mut Str
     if !strip.residual.is_null() {
         for p in 0..pixels {
             // SAFETY: the caller's promise.
-            let from = unsafe {
-                std::slice::from_raw_parts(strip.residual.add(p * stride), channels)
-            };
+            let from =
+                unsafe { std::slice::from_raw_parts(strip.residual.add(p * stride), channels) };
             residual[p * nr..][..channels].copy_from_slice(from);
         }
         strip.residual = residual.as_ptr();
@@ -304,7 +318,13 @@ mod tests {
     #[test]
     fn tasks_cover_every_tile_and_block_once() {
         for threads in [1, 2, 3, 4, 16] {
-            for (tiles, blocks, bytes) in [(1, 1, 9), (627, 4, 9216), (10, 32, 73_728), (10, 128, 8192), (3, 7, 1 << 20)] {
+            for (tiles, blocks, bytes) in [
+                (1, 1, 9),
+                (627, 4, 9216),
+                (10, 32, 73_728),
+                (10, 128, 8192),
+                (3, 7, 1 << 20),
+            ] {
                 let split = Split::new(threads, tiles, blocks, bytes);
                 let mut seen = vec![0; tiles * blocks];
                 for task in 0..split.tasks() {
@@ -314,7 +334,10 @@ mod tests {
                     }
                 }
                 assert!(seen.iter().all(|&n| n == 1), "{threads} {split:?}");
-                assert!(threads == 1 || split.tasks() >= (2 * threads).min(tiles * blocks), "{split:?}");
+                assert!(
+                    threads == 1 || split.tasks() >= (2 * threads).min(tiles * blocks),
+                    "{split:?}"
+                );
             }
         }
     }

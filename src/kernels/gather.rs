@@ -24,7 +24,9 @@ impl Value for u8 {
     fn convert(from: &[u8], flip: u8, to: &mut [Self]) {
         assert_eq!(from.len(), to.len());
         let Some(last) = from.len().checked_sub(8) else {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = from ^ flip);
+            to.iter_mut()
+                .zip(from)
+                .for_each(|(to, from)| *to = from ^ flip);
             return;
         };
         let flips = u64::from_ne_bytes([flip; 8]);
@@ -123,7 +125,10 @@ fn point(g: &Geometry, border: &[u8], x: &[u8], pixels: Range<usize>, out: &mut 
         let mut at = p;
         for ky in 0..g.kernel_h {
             let row = top.wrapping_add(ky);
-            let start = row.wrapping_mul(g.in_w).wrapping_add(left).wrapping_mul(g.in_c);
+            let start = row
+                .wrapping_mul(g.in_w)
+                .wrapping_add(left)
+                .wrapping_mul(g.in_c);
             let mut pointer = x.as_ptr().wrapping_add(start);
             for kx in 0..g.kernel_w {
                 let inside = row < g.in_h && left.wrapping_add(kx) < g.in_w;

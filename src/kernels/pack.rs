@@ -104,7 +104,9 @@ impl PackedWeights {
     #[must_use]
     pub fn notes(&self, block: usize) -> &[u8] {
         let groups = self.depth_padded() / self.layout.kc;
-        self.notes.get(block * groups..(block + 1) * groups).unwrap_or_default()
+        self.notes
+            .get(block * groups..(block + 1) * groups)
+            .unwrap_or_default()
     }
 
     /// `depth` rounded up to whole groups.

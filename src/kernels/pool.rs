@@ -2,8 +2,8 @@
 //! compiler; they are a few per mille of a ResNet.
 #![allow(unsafe_code)] // threads write disjoint rows of one output
 
-use super::requant::Residual;
 use super::driver::Shared;
+use super::requant::Residual;
 use super::{Geometry, Pool, Quant, Storage};
 
 /// Maximum over each window; padding never wins. `in_c == out_c` is the caller's to check.
@@ -22,7 +22,8 @@ pub fn max(pool: &Pool, storage: Storage, g: &Geometry, x: &[u8], y: &mut [u8]) 
             match storage {
                 Storage::Unsigned => max_row(g, oy, x, y, u8::max, 0),
                 Storage::Signed => {
-                    let signed = |a: u8, b: u8| a.cast_signed().max(b.cast_signed()).cast_unsigned();
+                    let signed =
+                        |a: u8, b: u8| a.cast_signed().max(b.cast_signed()).cast_unsigned();
                     max_row(g, oy, x, y, signed, 0x80);
                 }
             }

@@ -63,7 +63,10 @@ unsafe fn rows<const N: usize>(strip: &Strip<u8>, block: usize, pixels: usize, f
             // SAFETY: a whole block of channels is there for each pixel.
             unsafe {
                 let residual = (!strip.residual.is_null()).then(|| *strip.residual.add(offset + c));
-                let (bias, multiplier) = (strip.bias.add(channel + c), strip.multiplier.add(channel + c));
+                let (bias, multiplier) = (
+                    strip.bias.add(channel + c),
+                    strip.multiplier.add(channel + c),
+                );
                 *strip.y.add(offset + c) = strip.rule.apply_with(acc, *bias, *multiplier, residual);
             }
         }

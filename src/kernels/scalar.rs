@@ -20,7 +20,12 @@ pub fn conv(
 }
 
 /// `sum(w * x)` over one window, padding read as the border.
-fn sum_of_products((conv, weights): (&Conv, &PackedWeights), x: &[u8], pixel: usize, o: usize) -> i32 {
+fn sum_of_products(
+    (conv, weights): (&Conv, &PackedWeights),
+    x: &[u8],
+    pixel: usize,
+    o: usize,
+) -> i32 {
     let g = &conv.geometry;
     let (oy, ox) = (pixel / g.out_w(), pixel % g.out_w());
     let mut acc = 0i32;

@@ -133,7 +133,11 @@ impl Case {
             weights.sums(),
             self.relu,
         );
-        let input = if self.picture { Storage::Unsigned } else { storage };
+        let input = if self.picture {
+            Storage::Unsigned
+        } else {
+            storage
+        };
         let flip = |bytes: &[u8], storage: Storage| -> Vec<u8> {
             bytes.iter().map(|b| b ^ storage.flip()).collect()
         };
@@ -147,7 +151,13 @@ impl Case {
         let conv = backend.prepare(conv, &Budget::new(transformed));
         let mut y = vec![0xA5; g.output_len()];
         let residual = self.residual.map(|_| flip(&self.r, storage));
-        backend.conv(pool, &conv, &flip(&self.x, input), residual.as_deref(), &mut y);
+        backend.conv(
+            pool,
+            &conv,
+            &flip(&self.x, input),
+            residual.as_deref(),
+            &mut y,
+        );
         flip(&y, storage)
     }
 }
@@ -181,13 +191,20 @@ fn check(case: &Case, backends: &[Backend], pools: &[Pool], what: &str) {
     let scalar = Backend::new(Isa::Scalar).unwrap();
     let want = case.run(scalar, 0, &pools[0]);
     for &backend in backends {
-        for (pool, transformed) in pools.iter().flat_map(|pool| [(pool, 0), (pool, usize::MAX)]) {
+        for (pool, transformed) in pools
+            .iter()
+            .flat_map(|pool| [(pool, 0), (pool, usize::MAX)])
+        {
             let got = case.run(backend, transformed, pool);
             if let Some(at) = (0..want.len()).find(|&i| want[i] != got[i]) {
                 let (pixel, channel) = (at / case.geometry.out_c, at % case.geometry.out_c);
                 panic!(
                     "{} ({transformed} bytes for Winograd, {} threads) differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
-                    backend.isa(), pool.threads(), got[at], want[at], case.geometry
+                    backend.isa(),
+                    pool.threads(),
+                    got[at],
+                    want[at],
+                    case.geometry
                 );
             }
         }
@@ -223,7 +240,9 @@ fn every_backend_agrees_on_the_dense_layer() {
         let mut random = Random::new(depth as u64);
         let plain: Vec<i8> = (0..depth * classes).map(|_| weight(&mut random)).collect();
         let x: Vec<u8> = (0..depth).map(|_| random.byte()).collect();
-        let bias: Vec<i32> = (0..classes).map(|c| i32::try_from(c).unwrap() * 77 - 300).collect();
+        let bias: Vec<i32> = (0..classes)
+            .map(|c| i32::try_from(c).unwrap() * 77 - 300)
+            .collect();
         let input = Quant::new(0.1, 7).unwrap();
         let run = |backend: Backend| {
             let weights = PackedWeights::new(&plain, classes, depth, backend.layout()).unwrap();

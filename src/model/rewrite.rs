@@ -13,7 +13,7 @@ use crate::infer::qconv::{ConvParams, QConv};
 use crate::infer::qdense::QDense;
 use crate::infer::qpool::{QGlobalAverage, QMaxPool};
 use crate::infer::weights;
-use crate::kernels::{Budget, Backend, Geometry, Quant};
+use crate::kernels::{Backend, Budget, Geometry, Quant};
 use crate::spec::Preprocessing;
 
 /// The int8 graph of `layers`, which read pictures from `source`; `quants` has a scale for the output

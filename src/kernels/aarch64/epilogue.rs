@@ -46,7 +46,12 @@ impl Rule {
     #[inline(always)]
     pub fn residuals(&self, r: int8x16_t) -> (int16x8_t, int16x8_t) {
         // SAFETY: as in `new`.
-        unsafe { (self.residual(vget_low_s8(r)), self.residual(vget_high_s8(r))) }
+        unsafe {
+            (
+                self.residual(vget_low_s8(r)),
+                self.residual(vget_high_s8(r)),
+            )
+        }
     }
 
     /// Four sums, bias included, scaled.

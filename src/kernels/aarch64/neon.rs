@@ -242,7 +242,10 @@ unsafe fn finish<const N: usize>(
         let (y, r) = (strip.y.add(channel), strip.residual.wrapping_add(channel));
         let value = |p: usize| Rule::scale(add_across(&acc[p]), m);
         let added = |p: usize| {
-            let four = r.wrapping_add(p * strip.stride).cast::<u32>().read_unaligned();
+            let four = r
+                .wrapping_add(p * strip.stride)
+                .cast::<u32>()
+                .read_unaligned();
             let four = rule.residual(vreinterpret_s8_u32(vdup_n_u32(four)));
             rule.add(value(p), vget_low_s16(four))
         };

@@ -209,9 +209,17 @@ impl Grid {
         let columns = g.out_w().div_ceil(OUT);
         let tiles = columns * g.out_h().div_ceil(OUT);
         let cached = CACHED_INPUT / (POINTS * g.in_c * size_of::<i16>());
-        let wanted = if threads == 1 { tiles } else { tiles.div_ceil(3 * threads) };
+        let wanted = if threads == 1 {
+            tiles
+        } else {
+            tiles.div_ceil(3 * threads)
+        };
         let chunk = cached.min(wanted).max(1).next_multiple_of(group);
-        Self { columns, tiles, chunk }
+        Self {
+            columns,
+            tiles,
+            chunk,
+        }
     }
 }
 
@@ -244,7 +252,16 @@ pub fn conv<P: Products>(
                         unsafe {
                             let m = m.as_mut_ptr().cast::<i32>();
                             sum(products, weights, block, tiles.len(), v, m);
-                            outputs(products, (conv, weights), block, grid, tiles.clone(), m, residual, y.get());
+                            outputs(
+                                products,
+                                (conv, weights),
+                                block,
+                                grid,
+                                tiles.clone(),
+                                m,
+                                residual,
+                                y.get(),
+                            );
                         }
                     }
                 });

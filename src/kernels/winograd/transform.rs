@@ -75,7 +75,14 @@ fn input(d: [i16; EDGE]) -> [i16; EDGE] {
 /// `G`, its rows scaled to integers: (1 0 0)(-1 -1 -1)(-1 1 -1)(1 2 4)(1 -2 4)(0 0 1).
 #[inline(always)]
 fn weight([a, b, c]: [i16; 3]) -> [i16; EDGE] {
-    [a, -a - b - c, -a + b - c, a + 2 * b + 4 * c, a - 2 * b + 4 * c, c]
+    [
+        a,
+        -a - b - c,
+        -a + b - c,
+        a + 2 * b + 4 * c,
+        a - 2 * b + 4 * c,
+        c,
+    ]
 }
 
 /// `G g G^T` of a 3x3 kernel, within 49 * 127.
@@ -162,7 +169,8 @@ mod tests {
                 _ => i16::from(random.byte().cast_signed()).clamp(-end, end - 1),
             };
             let g: [i16; 9] = std::array::from_fn(|_| draw(127));
-            let d: [[i16; EDGE]; EDGE] = std::array::from_fn(|_| std::array::from_fn(|_| draw(128)));
+            let d: [[i16; EDGE]; EDGE] =
+                std::array::from_fn(|_| std::array::from_fn(|_| draw(128)));
             let u = weights(g);
             assert_eq!(untransformed(&u), g);
             assert!(u.iter().all(|u| u.abs() <= 49 * 127));
@@ -176,7 +184,8 @@ mod tests {
             let y = output(|e| &points[e]);
             for (i, row) in y.iter().enumerate() {
                 for (j, value) in row.iter().enumerate() {
-                    let direct = (0..9).map(|k| i32::from(g[k]) * i32::from(d[i + k / 3][j + k % 3]));
+                    let direct =
+                        (0..9).map(|k| i32::from(g[k]) * i32::from(d[i + k / 3][j + k % 3]));
                     assert_eq!(value[0], direct.sum::<i32>());
                 }
             }

@@ -75,7 +75,9 @@ unsafe fn rows<const N: usize>(strip: &Strip<i16>) {
     for block in 0..strip.blocks {
         // SAFETY: the caller's promise.
         unsafe {
-            let w = strip.weights.add(block * strip.taps * strip.depth * CHANNELS);
+            let w = strip
+                .weights
+                .add(block * strip.taps * strip.depth * CHANNELS);
             let acc = accumulate::<N>(strip.rows, strip.taps, strip.depth, w);
             if strip.residual.is_null() {
                 finish::<N, false>(strip, rule, block * CHANNELS, &acc);
