@@ -116,7 +116,7 @@ fn features_have_the_sizes_of_the_network_and_their_average() {
             (f32::from(q) - f32::from(quant.zero.0)) * quant.scale.get()
         };
         let of_channel = last.values().skip(c).step_by(last.channels);
-        let mean = of_channel.map(|&q| real(q, last.quant)).sum::<f32>() / 49.0;
+        let mean = of_channel.map(|q| real(q, last.quant)).sum::<f32>() / 49.0;
         let top = real(255, pooled.quant);
         let error = (real(average, pooled.quant) - mean.min(top)).abs();
         assert!(
