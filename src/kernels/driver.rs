@@ -164,29 +164,21 @@ pub fn conv<T: Tile>(
     let y = Shared(y.as_mut_ptr());
     pool.run(split.tasks(), &|task| {
         let (tiles, blocks) = split.part(task);
-        tile.enter(
-            #[inline(always)]
-            || {
-                scratch::with(|scratch| {
+        scratch::with(|scratch| {
+            tile.enter(
+                #[inline(always)]
+                || {
                     for at in tiles {
+                        let (layer, blocks) = ((conv, weights), blocks.clone());
                         // SAFETY: tasks are disjoint in tiles or in blocks, so that no two write the
                         // same bytes of `y`, which outlives the run and is not used elsewhere.
                         unsafe {
-                            walk(
-                                tile,
-                                (conv, weights),
-                                x,
-                                residual,
-                                y.get(),
-                                at,
-                                blocks.clone(),
-                                scratch,
-                            );
+                            walk(tile, layer, x, residual, y.get(), at, blocks, scratch);
                         }
                     }
-                });
-            },
-        );
+                },
+            );
+        });
     });
 }
 

@@ -30,12 +30,8 @@ thread_local! {
 }
 
 /// Lends this thread's scratch.
-#[inline(always)]
 pub fn with<R>(f: impl FnOnce(&mut Scratch) -> R) -> R {
-    SCRATCH.with_borrow_mut(
-        #[inline(always)]
-        |scratch| f(scratch),
-    )
+    SCRATCH.with_borrow_mut(f)
 }
 
 impl Scratch {

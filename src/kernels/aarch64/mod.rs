@@ -3,3 +3,4 @@
 pub mod dotprod;
 mod epilogue;
 pub mod neon;
+mod winograd;

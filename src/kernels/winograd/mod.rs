@@ -10,7 +10,7 @@
 //! the multiplication ([`Products`]).
 #![allow(unsafe_code)] // threads write disjoint parts of one output
 
-mod transform;
+pub mod transform;
 
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
@@ -21,9 +21,9 @@ use thiserror::Error;
 use super::driver::Shared;
 use super::scratch;
 use super::{Conv, Geometry, PackedWeights, Pool, Requant, Storage};
-use transform::{EDGE, Input, LANES, OUT, POINTS};
+use transform::{EDGE, OUT, POINTS, Vectors};
 
-/// Output channels in a block.
+/// Output channels in a block; input channels come in as many.
 pub const CHANNELS: usize = 16;
 /// Bytes of transformed input that a core works on at a time.
 const CACHED_INPUT: usize = 128 << 10;
@@ -42,7 +42,7 @@ pub struct Winograd {
 }
 
 /// What one instruction set does differently: sums of products of transformed inputs and weights.
-pub trait Products: Copy + Send + Sync {
+pub trait Products: Vectors + Send + Sync {
     /// Input channels multiplied at once.
     const PAIR: usize;
     /// Tiles multiplied at once.
@@ -76,7 +76,7 @@ pub trait Products: Copy + Send + Sync {
 /// Whether a layer of this shape can be computed so.
 fn fits(g: &Geometry) -> bool {
     (g.kernel_h, g.kernel_w, g.stride_h, g.stride_w) == (3, 3, 1, 1)
-        && g.in_c.is_multiple_of(LANES)
+        && g.in_c.is_multiple_of(CHANNELS)
         && g.out_c.is_multiple_of(CHANNELS)
 }
 
@@ -237,63 +237,65 @@ pub fn conv<P: Products>(
     let y = Shared(y.as_mut_ptr());
     pool.run(grid.tiles.div_ceil(grid.chunk), &|task| {
         let tiles = task * grid.chunk..((task + 1) * grid.chunk).min(grid.tiles);
-        products.enter(
-            #[inline(always)]
-            || {
-                let transformed = POINTS * grid.chunk * g.in_c;
-                let sums = POINTS * grid.chunk * CHANNELS;
-                scratch::with(|scratch| {
-                    let buffer = scratch.rows::<i16>(transformed + 2 * sums);
-                    let (v, m) = buffer.split_at_mut(transformed);
-                    inputs(P::STORAGE, conv, x, grid, tiles.clone(), v);
+        scratch::with(|scratch| {
+            let transformed = POINTS * grid.chunk * g.in_c;
+            let sums = POINTS * grid.chunk * CHANNELS;
+            let buffer = scratch.rows::<i16>(transformed + 2 * sums);
+            let (v, m) = buffer.split_at_mut(transformed);
+            let m = m.as_mut_ptr().cast::<i32>();
+            products.enter(
+                #[inline(always)]
+                || {
+                    inputs(products, conv, x, grid, tiles.clone(), v);
                     for block in 0..g.out_c / CHANNELS {
+                        let tiles = tiles.clone();
                         // SAFETY: `v` and `m` have room for a chunk of tiles; tasks are disjoint in
                         // tiles, so that no two write the same bytes of `y`.
                         unsafe {
-                            let m = m.as_mut_ptr().cast::<i32>();
                             sum(products, weights, block, tiles.len(), v, m);
-                            outputs(
-                                products,
-                                (conv, weights),
-                                block,
-                                grid,
-                                tiles.clone(),
-                                m,
-                                residual,
-                                y.get(),
-                            );
+                            let layer = (conv, weights);
+                            outputs(products, layer, block, grid, tiles, m, residual, y.get());
                         }
                     }
-                });
-            },
-        );
+                },
+            );
+        });
     });
 }
 
 /// Transforms the inputs of a chunk of tiles: `v` is `[36][tiles][in_c]`.
 #[inline(always)]
-fn inputs(storage: Storage, conv: &Conv, x: &[u8], grid: Grid, tiles: Range<usize>, v: &mut [i16]) {
+fn inputs<P: Products>(
+    products: P,
+    conv: &Conv,
+    x: &[u8],
+    grid: Grid,
+    tiles: Range<usize>,
+    v: &mut [i16],
+) {
     let g = &conv.geometry;
     let count = tiles.len();
+    let flip = P::STORAGE.flip() ^ Storage::Signed.flip();
+    assert!(v.len() >= POINTS * count * g.in_c);
     for (t, tile) in tiles.enumerate() {
         let top = (tile / grid.columns * OUT).wrapping_sub(g.pad.top);
         let left = (tile % grid.columns * OUT).wrapping_sub(g.pad.left);
         // rows and columns beyond the picture, also those that wrapped around, are border
-        let pixels: [[&[u8]; EDGE]; EDGE] = std::array::from_fn(|i| {
-            std::array::from_fn(|j| {
-                let (row, column) = (top.wrapping_add(i), left.wrapping_add(j));
-                if row < g.in_h && column < g.in_w {
-                    &x[(row * g.in_w + column) * g.in_c..][..g.in_c]
-                } else {
-                    &conv.border[..g.in_c]
-                }
-            })
+        let mut pixels: [*const u8; POINTS] = std::array::from_fn(|e| {
+            let (row, column) = (top.wrapping_add(e / EDGE), left.wrapping_add(e % EDGE));
+            if row < g.in_h && column < g.in_w {
+                x[(row * g.in_w + column) * g.in_c..][..g.in_c].as_ptr()
+            } else {
+                conv.border[..g.in_c].as_ptr()
+            }
         });
-        for c in (0..g.in_c).step_by(LANES) {
-            let mut patch = Input::load(&pixels, c, storage.flip() ^ Storage::Signed.flip());
-            patch.transform();
-            for (e, values) in patch.points().enumerate() {
-                v[(e * count + t) * g.in_c + c..][..LANES].copy_from_slice(values);
+        for c in (0..g.in_c).step_by(P::LANES) {
+            let to = v[t * g.in_c + c..].as_mut_ptr();
+            // SAFETY: every pixel has `in_c` channels, a multiple of `P::LANES`, and `v` all points of all
+            // tiles, a plane of `count` tiles for each.
+            unsafe { transform::input(products, &pixels, flip, to, count * g.in_c) };
+            for pixel in &mut pixels {
+                *pixel = pixel.wrapping_add(P::LANES);
             }
         }
     }
@@ -349,10 +351,13 @@ unsafe fn outputs<P: Products>(
     let bias = weights.bias[channel..channel + CHANNELS].as_ptr();
     let multiplier = conv.requant.multiplier[channel..channel + CHANNELS].as_ptr();
     for (t, tile) in tiles.enumerate() {
+        let mut sums = [[[0; CHANNELS]; OUT]; OUT];
         // SAFETY: `m` is `[36][count][16]`.
-        let sums = transform::output(|e| unsafe {
-            &*m.add((e * count + t) * CHANNELS).cast::<[i32; CHANNELS]>()
-        });
+        unsafe {
+            let from = m.add(t * CHANNELS);
+            let to = sums.as_mut_ptr().cast();
+            transform::output(products, from, count * CHANNELS, CHANNELS, to);
+        }
         let (top, left) = (tile / grid.columns * OUT, tile % grid.columns * OUT);
         for (i, row) in sums.iter().enumerate().take(g.out_h() - top) {
             for (j, sums) in row.iter().enumerate().take(g.out_w() - left) {

@@ -1,7 +1,7 @@
-//! The three transforms, over `LANES` channels at a time, which the compiler turns into vectors.
+//! The three transforms. Those of inputs and outputs work on vectors of as many channels as a backend
+//! holds, so that a tile passes through its registers.
+#![allow(unsafe_code)] // vectors at pointers
 
-/// Channels transformed together.
-pub const LANES: usize = 16;
 /// Rows and columns of outputs in a tile.
 pub const OUT: usize = 4;
 /// Rows and columns of inputs that a tile sees.
@@ -9,66 +9,161 @@ pub const EDGE: usize = 6;
 /// Products per tile, input and output channel.
 pub const POINTS: usize = EDGE * EDGE;
 
-/// A tile's inputs for sixteen channels, `[6][6][16]`.
-pub struct Input([[[i16; LANES]; EDGE]; EDGE]);
+/// A backend's vectors. Arithmetic wraps.
+pub trait Vectors: Copy {
+    /// Channels in a vector of 16-bit values; half as many 32-bit sums.
+    const LANES: usize;
+    type Values: Copy;
+    type Sums: Copy;
 
-impl Input {
-    /// Reads channels `c ..` of the pixels; `byte ^ flip` is signed.
-    #[inline(always)]
-    pub fn load(pixels: &[[&[u8]; EDGE]; EDGE], c: usize, flip: u8) -> Self {
-        let mut values = [[[0; LANES]; EDGE]; EDGE];
-        for (values, pixels) in values.iter_mut().zip(pixels) {
-            for (values, pixel) in values.iter_mut().zip(pixels) {
-                let pixel = &pixel[c..c + LANES];
-                for (value, &byte) in values.iter_mut().zip(pixel) {
-                    *value = i16::from((byte ^ flip).cast_signed());
-                }
-            }
-        }
-        Self(values)
-    }
+    /// Bytes, of which `byte ^ flip` is signed, widened.
+    ///
+    /// # Safety
+    /// `LANES` bytes are readable.
+    unsafe fn load(self, bytes: *const u8, flip: u8) -> Self::Values;
+    /// # Safety
+    /// `LANES` values are writable.
+    unsafe fn store(self, to: *mut i16, values: Self::Values);
+    fn add(self, a: Self::Values, b: Self::Values) -> Self::Values;
+    fn sub(self, a: Self::Values, b: Self::Values) -> Self::Values;
+    /// `a + K * b`.
+    fn add_times<const K: i16>(self, a: Self::Values, b: Self::Values) -> Self::Values;
 
-    /// `B^T d B`, within 100 * 128.
-    #[inline(always)]
-    pub fn transform(&mut self) {
-        let d = &mut self.0;
-        for j in 0..EDGE {
-            for c in 0..LANES {
-                let column = input(std::array::from_fn(|i| d[i][j][c]));
-                (0..EDGE).for_each(|i| d[i][j][c] = column[i]);
-            }
-        }
-        for row in d {
-            for c in 0..LANES {
-                let values = input(std::array::from_fn(|j| row[j][c]));
-                (0..EDGE).for_each(|j| row[j][c] = values[j]);
-            }
-        }
-    }
+    /// # Safety
+    /// `LANES / 2` sums are readable.
+    unsafe fn load_sums(self, from: *const i32) -> Self::Sums;
+    /// # Safety
+    /// `LANES / 2` sums are writable.
+    unsafe fn store_sums(self, to: *mut i32, sums: Self::Sums);
+    fn add_sums(self, a: Self::Sums, b: Self::Sums) -> Self::Sums;
+    fn sub_sums(self, a: Self::Sums, b: Self::Sums) -> Self::Sums;
+    /// `a * 2^N`.
+    fn shift_sums<const N: i32>(self, a: Self::Sums) -> Self::Sums;
+    /// `a + K * b`, `K` the sum of two powers of two at most.
+    fn add_sums_times<const K: i32>(self, a: Self::Sums, b: Self::Sums) -> Self::Sums;
+    /// The true sum of one that is 576 times it modulo 2^32: times [`NINTH`], shifted right by 6.
+    fn exact(self, sum: Self::Sums) -> Self::Sums;
+}
 
-    #[inline(always)]
-    pub fn points(&self) -> impl Iterator<Item = &[i16; LANES]> {
-        self.0.iter().flatten()
+/// The inverse of 9 modulo 2^32.
+pub const NINTH: i32 = 954_437_177;
+
+/// `B^T d B`, within 100 * 128, of a vector of channels at `pixels`, of which `byte ^ flip` is signed.
+/// Point `e` goes to `to + e * stride`.
+///
+/// # Safety
+/// Each pixel has a vector of channels, and there is room for one at each point.
+#[inline(always)]
+pub unsafe fn input<V: Vectors>(
+    v: V,
+    pixels: &[*const u8; POINTS],
+    flip: u8,
+    to: *mut i16,
+    stride: usize,
+) {
+    let d = six(
+        #[inline(always)]
+        |j| {
+            let column = six(
+                #[inline(always)]
+                // SAFETY: the caller's promise.
+                |i| unsafe { v.load(pixels[i * EDGE + j], flip) },
+            );
+            input_1d(v, column)
+        },
+    );
+    for i in 0..EDGE {
+        let points = input_1d(
+            v,
+            six(
+                #[inline(always)]
+                |j| d[j][i],
+            ),
+        );
+        for (j, point) in points.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { v.store(to.add((i * EDGE + j) * stride), point) };
+        }
     }
+}
+
+/// `[f(0), .., f(5)]`; unlike `std::array::from_fn` always inlined, into a function that may use the
+/// backend's instructions.
+#[inline(always)]
+fn six<T>(f: impl Fn(usize) -> T) -> [T; EDGE] {
+    [f(0), f(1), f(2), f(3), f(4), f(5)]
 }
 
 /// `B^T`: (4 0 -5 0 1 0)(0 -4 -4 1 1 0)(0 4 -4 -1 1 0)(0 -2 -1 2 1 0)(0 2 -1 -2 1 0)(0 4 0 -5 0 1).
 #[inline(always)]
-fn input(d: [i16; EDGE]) -> [i16; EDGE] {
-    let times = |a: i16, k: i16| a.wrapping_mul(k);
-    let add = i16::wrapping_add;
-    let sub = i16::wrapping_sub;
-    let even = sub(d[4], times(d[2], 4));
-    let odd = sub(d[3], times(d[1], 4));
-    let even2 = sub(d[4], d[2]);
-    let odd2 = times(sub(d[3], d[1]), 2);
+fn input_1d<V: Vectors>(v: V, d: [V::Values; EDGE]) -> [V::Values; EDGE] {
+    let even = v.add_times::<-4>(d[4], d[2]);
+    let odd = v.add_times::<-4>(d[3], d[1]);
+    let even2 = v.sub(d[4], d[2]);
+    let half = v.sub(d[3], d[1]);
     [
-        add(times(sub(d[0], d[2]), 4), even2),
-        add(even, odd),
-        sub(even, odd),
-        add(even2, odd2),
-        sub(even2, odd2),
-        sub(sub(d[5], d[3]), times(sub(d[3], d[1]), 4)),
+        v.add_times::<4>(even2, v.sub(d[0], d[2])),
+        v.add(even, odd),
+        v.sub(even, odd),
+        v.add_times::<2>(even2, half),
+        v.add_times::<-2>(even2, half),
+        v.add_times::<-4>(v.sub(d[5], d[3]), half),
+    ]
+}
+
+/// The sums of products of a tile's pixels for `channels` channels: `sums` is `[4][4][channels]`, of
+/// points at `m + e * stride`.
+///
+/// # Safety
+/// `channels` is a multiple of a vector's sums, as many sums are at each point, and `sums` has room.
+#[inline(always)]
+pub unsafe fn output<V: Vectors>(
+    v: V,
+    m: *const i32,
+    stride: usize,
+    channels: usize,
+    sums: *mut i32,
+) {
+    for c in (0..channels).step_by(V::LANES / 2) {
+        let columns = six(
+            #[inline(always)]
+            |j| {
+                let column = six(
+                    #[inline(always)]
+                    // SAFETY: the caller's promise.
+                    |i| unsafe { v.load_sums(m.add((i * EDGE + j) * stride + c)) },
+                );
+                output_1d(v, column)
+            },
+        );
+        for i in 0..OUT {
+            let row = output_1d(
+                v,
+                six(
+                    #[inline(always)]
+                    |j| columns[j][i],
+                ),
+            );
+            for (j, value) in row.into_iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { v.store_sums(sums.add((i * OUT + j) * channels + c), v.exact(value)) };
+            }
+        }
+    }
+}
+
+/// `A^T`, the scales of `G` made up for: (1 1 1 1 1 0)(0 1 -1 2 -2 0)(0 1 1 4 4 0)(0 1 -1 8 -8 1) times
+/// (6 4 4 1 1 24).
+#[inline(always)]
+fn output_1d<V: Vectors>(v: V, m: [V::Sums; EDGE]) -> [V::Sums; OUT] {
+    let (plus, minus) = (v.add_sums(m[1], m[2]), v.sub_sums(m[1], m[2]));
+    let (plus2, minus2) = (v.add_sums(m[3], m[4]), v.sub_sums(m[3], m[4]));
+    let second = v.shift_sums::<1>(v.add_sums_times::<2>(minus2, minus));
+    [
+        v.add_sums_times::<6>(v.add_sums_times::<4>(plus2, plus), m[0]),
+        second,
+        v.shift_sums::<2>(v.add_sums(plus, plus2)),
+        v.add_sums_times::<24>(v.add_sums_times::<6>(second, minus2), m[5]),
     ]
 }
 
@@ -113,52 +208,62 @@ pub fn untransformed(points: &[i16; POINTS]) -> [i16; 9] {
     g
 }
 
-/// `A^T`, the scales of `G` made up for: (1 1 1 1 1 0)(0 1 -1 2 -2 0)(0 1 1 4 4 0)(0 1 -1 8 -8 1) times
-/// (6 4 4 1 1 24), modulo 2^32.
-#[inline(always)]
-fn output_1d(m: [i32; EDGE]) -> [i32; OUT] {
-    let times = |a: i32, k: i32| a.wrapping_mul(k);
-    let add = i32::wrapping_add;
-    let sub = i32::wrapping_sub;
-    let (plus, minus) = (add(m[1], m[2]), sub(m[1], m[2]));
-    let (plus2, minus2) = (add(m[3], m[4]), sub(m[3], m[4]));
-    let minus4 = times(minus, 4);
-    [
-        add(add(times(m[0], 6), times(plus, 4)), plus2),
-        add(minus4, times(minus2, 2)),
-        times(add(plus, plus2), 4),
-        add(add(minus4, times(minus2, 8)), times(m[5], 24)),
-    ]
-}
-
-/// The inverse of 9 modulo 2^32.
-const NINTH: i32 = 954_437_177;
-
-/// The sums of products of a tile's pixels, for sixteen channels: `[4][4][16]`.
-#[inline(always)]
-pub fn output<'a>(point: impl Fn(usize) -> &'a [i32; LANES]) -> [[[i32; LANES]; OUT]; OUT] {
-    let mut half = [[[0; LANES]; EDGE]; OUT];
-    for j in 0..EDGE {
-        let column: [_; EDGE] = std::array::from_fn(|i| point(i * EDGE + j));
-        for c in 0..LANES {
-            let values = output_1d(std::array::from_fn(|i| column[i][c]));
-            (0..OUT).for_each(|i| half[i][j][c] = values[i]);
-        }
-    }
-    let mut sums = [[[0; LANES]; OUT]; OUT];
-    for (sums, half) in sums.iter_mut().zip(&half) {
-        for c in 0..LANES {
-            let values = output_1d(std::array::from_fn(|j| half[j][c]));
-            (0..OUT).for_each(|j| sums[j][c] = values[j].wrapping_mul(NINTH) >> 6);
-        }
-    }
-    sums
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::random::Random;
+
+    /// Vectors of two values, or of one sum.
+    #[derive(Clone, Copy)]
+    struct Plain;
+
+    impl Vectors for Plain {
+        const LANES: usize = 2;
+        type Values = [i16; 2];
+        type Sums = i32;
+
+        unsafe fn load(self, bytes: *const u8, flip: u8) -> [i16; 2] {
+            // SAFETY: the caller's promise.
+            let bytes = unsafe { bytes.cast::<[u8; 2]>().read() };
+            bytes.map(|byte| i16::from((byte ^ flip).cast_signed()))
+        }
+        unsafe fn store(self, to: *mut i16, values: [i16; 2]) {
+            // SAFETY: the caller's promise.
+            unsafe { to.cast::<[i16; 2]>().write(values) }
+        }
+        fn add(self, a: [i16; 2], b: [i16; 2]) -> [i16; 2] {
+            [0, 1].map(|i| a[i].wrapping_add(b[i]))
+        }
+        fn sub(self, a: [i16; 2], b: [i16; 2]) -> [i16; 2] {
+            [0, 1].map(|i| a[i].wrapping_sub(b[i]))
+        }
+        fn add_times<const K: i16>(self, a: [i16; 2], b: [i16; 2]) -> [i16; 2] {
+            [0, 1].map(|i| a[i].wrapping_add(b[i].wrapping_mul(K)))
+        }
+        unsafe fn load_sums(self, from: *const i32) -> i32 {
+            // SAFETY: the caller's promise.
+            unsafe { from.read() }
+        }
+        unsafe fn store_sums(self, to: *mut i32, sum: i32) {
+            // SAFETY: the caller's promise.
+            unsafe { to.write(sum) }
+        }
+        fn add_sums(self, a: i32, b: i32) -> i32 {
+            a.wrapping_add(b)
+        }
+        fn sub_sums(self, a: i32, b: i32) -> i32 {
+            a.wrapping_sub(b)
+        }
+        fn shift_sums<const N: i32>(self, a: i32) -> i32 {
+            a.wrapping_shl(N.unsigned_abs())
+        }
+        fn add_sums_times<const K: i32>(self, a: i32, b: i32) -> i32 {
+            a.wrapping_add(b.wrapping_mul(K))
+        }
+        fn exact(self, sum: i32) -> i32 {
+            sum.wrapping_mul(NINTH) >> 6
+        }
+    }
 
     #[test]
     fn one_channel_gives_the_direct_sums_even_of_extreme_numbers() {
@@ -174,20 +279,25 @@ mod tests {
             let u = weights(g);
             assert_eq!(untransformed(&u), g);
             assert!(u.iter().all(|u| u.abs() <= 49 * 127));
-            let mut v = Input(d.map(|row| row.map(|value| [value; LANES])));
-            v.transform();
-            let points: Vec<[i32; LANES]> = v
-                .points()
-                .zip(u)
-                .map(|(v, u)| v.map(|v| i32::from(v) * i32::from(u)))
-                .collect();
-            let y = output(|e| &points[e]);
-            for (i, row) in y.iter().enumerate() {
-                for (j, value) in row.iter().enumerate() {
-                    let direct =
-                        (0..9).map(|k| i32::from(g[k]) * i32::from(d[i + k / 3][j + k % 3]));
-                    assert_eq!(value[0], direct.sum::<i32>());
-                }
+            let byte = |value: &i16| i8::try_from(*value).unwrap().cast_unsigned();
+            let bytes: Vec<[u8; 2]> = d.iter().flatten().map(|value| [byte(value); 2]).collect();
+            let pixels = std::array::from_fn(|e| bytes[e].as_ptr());
+            let mut points = [[0i16; 2]; POINTS];
+            let mut sums = [0; OUT * OUT];
+            // SAFETY: vectors of two values and of one sum, and room for all points and pixels.
+            unsafe {
+                input(Plain, &pixels, 0, points.as_mut_ptr().cast(), 2);
+                let products = points
+                    .iter()
+                    .zip(u)
+                    .map(|(v, u)| i32::from(v[1]) * i32::from(u));
+                let products: Vec<i32> = products.collect();
+                output(Plain, products.as_ptr(), 1, 1, sums.as_mut_ptr());
+            }
+            for (p, value) in sums.into_iter().enumerate() {
+                let (i, j) = (p / OUT, p % OUT);
+                let direct = (0..9).map(|k| i32::from(g[k]) * i32::from(d[i + k / 3][j + k % 3]));
+                assert_eq!(value, direct.sum::<i32>());
             }
         }
     }

@@ -9,7 +9,6 @@
 use std::arch::x86_64::*;
 
 use super::super::driver::{Strip, Tile};
-use super::super::winograd::Products;
 use super::super::{Layout, Requant, Storage};
 
 const CHANNELS: usize = 16;
@@ -134,7 +133,7 @@ unsafe fn load_widen(w: *const i8) -> __m256i {
 
 /// A layer's constants, spread over vectors.
 #[derive(Clone, Copy)]
-struct Rule {
+pub struct Rule {
     low: __m256,
     high: __m256,
     output_zero: __m256i,
@@ -145,7 +144,7 @@ struct Rule {
 impl Rule {
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn new(rule: &Requant) -> Self {
+    pub fn new(rule: &Requant) -> Self {
         let (zero, multiplier) = rule.residual.map_or((0, 0.0), |r| (r.zero, r.multiplier));
         Self {
             low: _mm256_set1_ps(rule.low),
@@ -186,7 +185,7 @@ unsafe fn finish<const N: usize, const ADD: bool>(
 /// Sixteen constants, outputs and, if `ADD`, residuals are there.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn round<const ADD: bool>(
+pub unsafe fn round<const ADD: bool>(
     rule: Rule,
     (bias, multiplier): (*const i32, *const f32),
     sums: [__m256i; 2],
@@ -219,80 +218,4 @@ unsafe fn round<const ADD: bool>(
     let bytes = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order));
     // SAFETY: the caller's promise.
     unsafe { _mm_storeu_si128(y.cast(), bytes) }
-}
-
-/// `winograd_i16_6x16c2_avx2`: six tiles by sixteen channels, two products per lane and `vpmaddwd`.
-impl Products for Avx2 {
-    const PAIR: usize = 2;
-    const TILES: usize = 6;
-    const STORAGE: Storage = Storage::Unsigned;
-
-    #[inline(always)]
-    fn enter<R>(self, f: impl FnOnce() -> R) -> R {
-        Tile::enter(self, f)
-    }
-
-    #[inline(always)]
-    unsafe fn multiply(self, tiles: usize, in_c: usize, v: *const i16, u: *const i16, m: *mut i32) {
-        // SAFETY: the caller's promise; `self` proves that the processor has AVX2.
-        unsafe {
-            match tiles {
-                6 => products::<6>(in_c, v, u, m),
-                5 => products::<5>(in_c, v, u, m),
-                4 => products::<4>(in_c, v, u, m),
-                3 => products::<3>(in_c, v, u, m),
-                2 => products::<2>(in_c, v, u, m),
-                _ => products::<1>(in_c, v, u, m),
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn round(
-        self,
-        rule: &Requant,
-        constants: (*const i32, *const f32),
-        sums: &[i32; CHANNELS],
-        residual: *const u8,
-        y: *mut u8,
-    ) {
-        // SAFETY: the caller's promise; `self` proves that the processor has AVX2.
-        unsafe {
-            let sums = sums.as_ptr();
-            let sums = [0, 8].map(|at| _mm256_loadu_si256(sums.add(at).cast()));
-            if residual.is_null() {
-                round::<false>(Rule::new(rule), constants, sums, residual, y);
-            } else {
-                round::<true>(Rule::new(rule), constants, sums, residual, y);
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As [`Products::multiply`], for `N` tiles.
-#[target_feature(enable = "avx2")]
-unsafe fn products<const N: usize>(in_c: usize, v: *const i16, u: *const i16, m: *mut i32) {
-    let mut acc = [[_mm256_setzero_si256(); 2]; N];
-    for pair in 0..in_c / 2 {
-        // SAFETY: each pair of channels has 32 weights and a pair of values in each row.
-        unsafe {
-            let u = u.add(32 * pair);
-            let weights = [0, 16].map(|at| _mm256_loadu_si256(u.add(at).cast()));
-            for (p, acc) in acc.iter_mut().enumerate() {
-                let pair = v.add(p * in_c).cast::<i32>().add(pair).read_unaligned();
-                let pair = _mm256_set1_epi32(pair);
-                for half in 0..2 {
-                    let products = _mm256_madd_epi16(pair, weights[half]);
-                    acc[half] = _mm256_add_epi32(acc[half], products);
-                }
-            }
-        }
-    }
-    for (p, acc) in acc.into_iter().enumerate() {
-        for (half, acc) in acc.into_iter().enumerate() {
-            // SAFETY: `m` has room for sixteen sums of each tile.
-            unsafe { _mm256_storeu_si256(m.add(16 * p + 8 * half).cast(), acc) };
-        }
-    }
 }
