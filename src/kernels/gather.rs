@@ -14,35 +14,71 @@ pub trait Value: Copy + Default + Send + 'static {
 
     /// `to[i] = from[i] ^ flip`, converted; both are equally long.
     fn convert(from: &[u8], flip: u8, to: &mut [Self]);
+
+    /// The windows of output pixels, in rows of `depth` values.
+    #[inline(always)]
+    fn windows(
+        g: &Geometry,
+        border: &[u8],
+        flip: u8,
+        x: &[u8],
+        (pixels, depth): (Range<usize>, usize),
+        rows: &mut [Self],
+    ) {
+        for (pixel, row) in pixels.zip(rows.chunks_exact_mut(depth)) {
+            window(g, border, flip, x, pixel, row);
+        }
+    }
 }
 
 impl Value for u8 {
     const AS_STORED: bool = true;
 
-    /// Eight at a time, the last eight overlapping those before them: rows of a picture are short.
+    /// A function of its own: amid a kernel there are no registers left for it.
+    #[inline(never)]
+    fn windows(
+        g: &Geometry,
+        border: &[u8],
+        flip: u8,
+        x: &[u8],
+        (pixels, depth): (Range<usize>, usize),
+        rows: &mut [Self],
+    ) {
+        for (pixel, row) in pixels.zip(rows.chunks_exact_mut(depth)) {
+            window(g, border, flip, x, pixel, row);
+        }
+    }
+
+    /// In overlapping pieces: rows of a picture are short and of odd lengths.
     #[inline(always)]
     fn convert(from: &[u8], flip: u8, to: &mut [Self]) {
         assert_eq!(from.len(), to.len());
-        let Some(last) = from.len().checked_sub(8) else {
+        let (start, out, len) = (from.as_ptr(), to.as_mut_ptr(), from.len());
+        if len < 16 {
             to.iter_mut()
                 .zip(from)
                 .for_each(|(to, from)| *to = from ^ flip);
             return;
-        };
-        let flips = u64::from_ne_bytes([flip; 8]);
-        let (from, to) = (from.as_ptr().cast::<u64>(), to.as_mut_ptr().cast::<u64>());
-        let mut at = 0;
-        loop {
-            // SAFETY: `at` is at most `last`, eight bytes before the end of both.
-            unsafe {
-                let word = from.byte_add(at).read_unaligned();
-                to.byte_add(at).write_unaligned(word ^ flips);
-            }
-            if at == last {
-                break;
-            }
-            at = last.min(at + 8);
         }
+        let mut at = 0;
+        while at < len - 16 {
+            // SAFETY: sixteen bytes from `at` are not the last.
+            unsafe { flip_sixteen(start.add(at), flip, out.add(at)) };
+            at += 16;
+        }
+        // SAFETY: the last sixteen bytes.
+        unsafe { flip_sixteen(start.add(len - 16), flip, out.add(len - 16)) };
+    }
+}
+
+/// # Safety
+/// Sixteen bytes are readable and writable.
+#[inline(always)]
+unsafe fn flip_sixteen(from: *const u8, flip: u8, to: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let piece = from.cast::<[u8; 16]>().read();
+        to.cast::<[u8; 16]>().write(piece.map(|byte| byte ^ flip));
     }
 }
 
@@ -91,9 +127,7 @@ pub fn rows<V: Value>(
     let depth = g.depth().next_multiple_of(kc);
     let n = pixels.len();
     let rows = scratch.rows::<V>(n * depth);
-    for (pixel, row) in pixels.zip(rows.chunks_exact_mut(depth)) {
-        window(g, &conv.border, flip, x, pixel, row);
-    }
+    V::windows(g, &conv.border, flip, x, (pixels, depth), rows);
     let start = rows.as_ptr();
     let pointers = scratch.pointers::<V>(n);
     for (p, pointer) in pointers.iter_mut().enumerate() {
@@ -145,35 +179,46 @@ fn point(g: &Geometry, border: &[u8], x: &[u8], pixels: Range<usize>, out: &mut 
 }
 
 /// Writes the window of output pixel `pixel` to `row` in the weights' order (kernel row, kernel
-/// column, channel); what is left of `row` becomes zero.
+/// column, channel). What is left of `row` stays as it is: weights are zero there.
 #[inline(always)]
 fn window<V: Value>(g: &Geometry, border: &[u8], flip: u8, x: &[u8], pixel: usize, row: &mut [V]) {
-    let (oy, ox) = (pixel / g.out_w(), pixel % g.out_w());
-    // kernel columns [first, last) see the picture, the others padding; they are neighbours in memory
-    let first = g.pad.left.saturating_sub(ox * g.stride_w).min(g.kernel_w);
-    let last = (g.in_w + g.pad.left)
-        .saturating_sub(ox * g.stride_w)
-        .min(g.kernel_w)
-        .max(first);
+    // above and left of the picture these wrap around, and are beyond it
+    let top = (pixel / g.out_w() * g.stride_h).wrapping_sub(g.pad.top);
+    let left = (pixel % g.out_w() * g.stride_w).wrapping_sub(g.pad.left);
     let run = g.kernel_w * g.in_c;
-    let (body, tail) = row.split_at_mut(g.kernel_h * run);
-    tail.fill(V::default());
-    let top = (oy * g.stride_h).wrapping_sub(g.pad.top);
-    for (ky, out) in body.chunks_exact_mut(run).enumerate() {
-        let iy = top.wrapping_add(ky);
-        if iy >= g.in_h {
+    let inside = left < g.in_w && left + g.kernel_w <= g.in_w;
+    for (ky, out) in row.chunks_exact_mut(run).take(g.kernel_h).enumerate() {
+        let y = top.wrapping_add(ky);
+        if y >= g.in_h {
             fill(border, flip, out);
-            continue;
+        } else if inside {
+            V::convert(&x[(y * g.in_w + left) * g.in_c..][..run], flip, out);
+        } else {
+            edge(
+                g,
+                border,
+                flip,
+                &x[y * g.in_w * g.in_c..][..g.in_w * g.in_c],
+                left,
+                out,
+            );
         }
-        let start = (iy * g.in_w + ox * g.stride_w + first).wrapping_sub(g.pad.left) * g.in_c;
-        let (from, to) = (first * g.in_c, last * g.in_c);
-        if first > 0 || last < g.kernel_w {
-            fill(border, flip, &mut out[..from]);
-            fill(border, flip, &mut out[to..]);
-        }
-        if from < to {
-            V::convert(&x[start..start + to - from], flip, &mut out[from..to]);
-        }
+    }
+}
+
+/// A run of a window that the picture's left or right edge cuts: `line` is a row of the picture.
+#[cold]
+#[inline(never)]
+fn edge<V: Value>(g: &Geometry, border: &[u8], flip: u8, line: &[u8], left: usize, out: &mut [V]) {
+    for (kx, out) in out.chunks_exact_mut(g.in_c).enumerate() {
+        let column = left.wrapping_add(kx);
+        let inside = column < g.in_w;
+        let from = if inside {
+            &line[column * g.in_c..][..g.in_c]
+        } else {
+            border
+        };
+        V::convert(from, flip, out);
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::driver::Shared;
 use super::requant::Residual;
-use super::{Geometry, Pool, Quant, Storage};
+use super::{Geometry, Pool, Quant, Storage, scratch};
 
 /// Maximum over each window; padding never wins. `in_c == out_c` is the caller's to check.
 ///
@@ -31,7 +31,8 @@ pub fn max(pool: &Pool, storage: Storage, g: &Geometry, x: &[u8], y: &mut [u8]) 
     });
 }
 
-/// One row of outputs, for a notion of the larger of two stored bytes and the least of all.
+/// One row of outputs, for a notion of the larger of two stored bytes and the least of all: first over
+/// the rows of the window, whole lines at a time, then over its columns.
 #[inline(always)]
 fn max_row(
     g: &Geometry,
@@ -41,23 +42,29 @@ fn max_row(
     larger: impl Fn(u8, u8) -> u8,
     least: u8,
 ) {
-    for (ox, y) in y.chunks_exact_mut(g.in_c).enumerate() {
-        y.fill(least);
+    let merge = |to: &mut [u8], from: &[u8]| {
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = larger(*to, from);
+        }
+    };
+    let len = g.in_w * g.in_c;
+    scratch::with(|scratch| {
+        let line = scratch.rows::<u8>(len);
+        line.fill(least);
         for ky in 0..g.kernel_h {
-            let Some(iy) = Geometry::source(oy, ky, g.stride_h, g.pad.top, g.in_h) else {
-                continue;
-            };
+            if let Some(iy) = Geometry::source(oy, ky, g.stride_h, g.pad.top, g.in_h) {
+                merge(line, &x[iy * len..][..len]);
+            }
+        }
+        for (ox, y) in y.chunks_exact_mut(g.in_c).enumerate() {
+            y.fill(least);
             for kx in 0..g.kernel_w {
-                let Some(ix) = Geometry::source(ox, kx, g.stride_w, g.pad.left, g.in_w) else {
-                    continue;
-                };
-                let x = &x[(iy * g.in_w + ix) * g.in_c..][..g.in_c];
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = larger(*y, x);
+                if let Some(ix) = Geometry::source(ox, kx, g.stride_w, g.pad.left, g.in_w) {
+                    merge(y, &line[ix * g.in_c..][..g.in_c]);
                 }
             }
         }
-    }
+    });
 }
 
 /// The average of each channel over all pixels, requantized:

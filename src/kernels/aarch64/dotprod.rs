@@ -110,35 +110,41 @@ macro_rules! tile {
                     ".arch_extension dotprod",
                     "2:",
                     $(concat!("ldr {", stringify!($x), "}, [{rows}], #8"),)*
-                    "mov {k}, {pairs}",
-                    "cbz {pairs}, 4f",
+                    "cbz {quarters}, 4f",
+                    "mov {k}, {quarters}",
                     "3:",
                     concat!("// LLVM-MCA-BEGIN conv_i8_", $n, "x16c4_dotprod macs=", $macs),
+                    step!($(($x $a: $($s)*))*),
+                    step!($(($x $a: $($s)*))*),
                     step!($(($x $a: $($s)*))*),
                     step!($(($x $a: $($s)*))*),
                     "subs {k}, {k}, #1",
                     "b.ne 3b",
                     "// LLVM-MCA-END",
                     "4:",
-                    "cbz {rest}, 7f",
-                    "tbz {rest}, #4, 5f",
-                    step!($(($x $a: $($s)*))*),
+                    "cbz {rest}, 8f",
+                    "lsr {k}, {rest}, #4",
+                    "cbz {k}, 6f",
                     "5:",
-                    "and {k}, {rest}, #12",
-                    "cbz {k}, 7f",
+                    step!($(($x $a: $($s)*))*),
+                    "subs {k}, {k}, #1",
+                    "b.ne 5b",
                     "6:",
+                    "and {k}, {rest}, #12",
+                    "cbz {k}, 8f",
+                    "7:",
                     $(concat!("ldr s", $a, ", [{", stringify!($x), "}], #4"),)*
                     group!("0"; $(($a: $($s)*))*),
                     "subs {k}, {k}, #4",
-                    "b.ne 6b",
-                    "7:",
+                    "b.ne 7b",
+                    "8:",
                     "subs {taps}, {taps}, #1",
                     "b.ne 2b",
                     rows = inout(reg) rows => _,
                     w = inout(reg) w,
                     taps = inout(reg) taps => _,
-                    pairs = in(reg) depth / 32,
-                    rest = in(reg) depth % 32,
+                    quarters = in(reg) depth / 64,
+                    rest = in(reg) depth % 64,
                     k = out(reg) _,
                     $($x = out(reg) _, out($va) _,)*
                     $($(inout($vs) acc[$p][$q],)*)*
@@ -170,25 +176,25 @@ macro_rules! tile {
     };
 }
 
-tile!(5 multiply_5 strip_5 macs=2560
+tile!(5 multiply_5 strip_5 macs=5120
     (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
     (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
     (2 x2 22 "v22": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3)
     (3 x3 23 "v23": 12 "v12" 0, 13 "v13" 1, 14 "v14" 2, 15 "v15" 3)
     (4 x4 24 "v24": 16 "v16" 0, 17 "v17" 1, 18 "v18" 2, 19 "v19" 3));
-tile!(4 multiply_4 strip_4 macs=2048
+tile!(4 multiply_4 strip_4 macs=4096
     (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
     (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
     (2 x2 22 "v22": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3)
     (3 x3 23 "v23": 12 "v12" 0, 13 "v13" 1, 14 "v14" 2, 15 "v15" 3));
-tile!(3 multiply_3 strip_3 macs=1536
+tile!(3 multiply_3 strip_3 macs=3072
     (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
     (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
     (2 x2 22 "v22": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3));
-tile!(2 multiply_2 strip_2 macs=1024
+tile!(2 multiply_2 strip_2 macs=2048
     (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
     (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3));
-tile!(1 multiply_1 strip_1 macs=512
+tile!(1 multiply_1 strip_1 macs=1024
     (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3));
 
 /// Rounds and stores a tile's block of channels from `channel` on.
