@@ -44,8 +44,25 @@ impl Value for u8 {
         (pixels, depth): (Range<usize>, usize),
         rows: &mut [Self],
     ) {
+        let (run, line) = (g.kernel_w * g.in_c, g.in_w * g.in_c);
         for (pixel, row) in pixels.zip(rows.chunks_exact_mut(depth)) {
-            window(g, border, flip, x, pixel, row);
+            let top = (pixel / g.out_w() * g.stride_h).wrapping_sub(g.pad.top);
+            let left = (pixel % g.out_w() * g.stride_w).wrapping_sub(g.pad.left);
+            let inside = |at: usize, kernel: usize, size: usize| at < size && at + kernel <= size;
+            if run >= 16 && inside(top, g.kernel_h, g.in_h) && inside(left, g.kernel_w, g.in_w) {
+                let from = &x[(top * g.in_w + left) * g.in_c..];
+                assert!(
+                    from.len() >= (g.kernel_h - 1) * line + run && row.len() >= g.kernel_h * run
+                );
+                let (mut from, mut to) = (from.as_ptr(), row.as_mut_ptr());
+                for _ in 0..g.kernel_h {
+                    // SAFETY: asserted above: runs a line apart in `x`, one behind the other in `row`.
+                    unsafe { flip_run(from, flip, to, run) };
+                    (from, to) = (from.wrapping_add(line), to.wrapping_add(run));
+                }
+            } else {
+                window(g, border, flip, x, pixel, row);
+            }
         }
     }
 
@@ -53,21 +70,30 @@ impl Value for u8 {
     #[inline(always)]
     fn convert(from: &[u8], flip: u8, to: &mut [Self]) {
         assert_eq!(from.len(), to.len());
-        let (start, out, len) = (from.as_ptr(), to.as_mut_ptr(), from.len());
-        if len < 16 {
+        if from.len() < 16 {
             to.iter_mut()
                 .zip(from)
                 .for_each(|(to, from)| *to = from ^ flip);
-            return;
+        } else {
+            // SAFETY: both are that long.
+            unsafe { flip_run(from.as_ptr(), flip, to.as_mut_ptr(), from.len()) };
         }
-        let mut at = 0;
-        while at < len - 16 {
-            // SAFETY: sixteen bytes from `at` are not the last.
-            unsafe { flip_sixteen(start.add(at), flip, out.add(at)) };
+    }
+}
+
+/// # Safety
+/// `len`, at least sixteen, bytes are readable and writable.
+#[inline(always)]
+unsafe fn flip_run(from: *const u8, flip: u8, to: *mut u8, len: usize) {
+    let last = len - 16;
+    let mut at = 0;
+    // SAFETY: sixteen bytes from any `at` up to `last` are within `len`.
+    unsafe {
+        while at < last {
+            flip_sixteen(from.add(at), flip, to.add(at));
             at += 16;
         }
-        // SAFETY: the last sixteen bytes.
-        unsafe { flip_sixteen(start.add(len - 16), flip, out.add(len - 16)) };
+        flip_sixteen(from.add(last), flip, to.add(last));
     }
 }
 

@@ -1,8 +1,8 @@
-//! `conv_i8_5x16c4_dotprod`: five pixels by sixteen channels, four products per lane and `sdot`.
+//! `conv_i8_4x16c4_dotprod`: four pixels by sixteen channels, four products per lane and `sdot`.
 //!
-//! Twenty accumulators, five activation vectors and four weight vectors of the 32 registers: per
-//! sixteen of depth 80 `sdot`, five `ldr` and four `ld1` of 64 bytes. A sixth pixel would leave two
-//! registers for weights, and eight `ldp` in place of the four `ld1`: more instructions per product.
+//! Sixteen accumulators, eight activation vectors and four weight vectors of the 32 registers: per 32
+//! of depth 128 `sdot`, four `ldp` and eight `ld1` of 64 bytes, so 9.4 % of loads. Five pixels leave
+//! one activation vector for each (`ldr` in place of `ldp`): 11.3 %; six leave two for weights: 14.6 %.
 //! `asm!`, because the intrinsics of the dot product are unstable.
 #![allow(unsafe_code)] // assembly
 
@@ -30,14 +30,13 @@ impl Tile for Dotprod {
     type Value = u8;
     const LAYOUT: Layout = Layout::new(CHANNELS, 4);
     const STORAGE: Storage = Storage::Signed;
-    const PIXELS: usize = 5;
+    const PIXELS: usize = 4;
 
     #[inline(always)]
     unsafe fn conv(self, pixels: usize, strip: &Strip<u8>) {
         // SAFETY: the caller's promise; `self` proves the instructions.
         unsafe {
             match pixels {
-                5 => strip_5(strip),
                 4 => strip_4(strip),
                 3 => strip_3(strip),
                 2 => strip_2(strip),
@@ -63,22 +62,21 @@ impl Tile for Dotprod {
 macro_rules! group {
     ($lane:literal; $(($a:literal: $s0:literal $s1:literal $s2:literal $s3:literal))*) => {
         concat!(
-            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{w}], #64\n",
+            "ld1 {{v24.16b, v25.16b, v26.16b, v27.16b}}, [{w}], #64\n",
             $(
-                "sdot v", $s0, ".4s, v28.16b, v", $a, ".4b[", $lane, "]\n",
-                "sdot v", $s1, ".4s, v29.16b, v", $a, ".4b[", $lane, "]\n",
-                "sdot v", $s2, ".4s, v30.16b, v", $a, ".4b[", $lane, "]\n",
-                "sdot v", $s3, ".4s, v31.16b, v", $a, ".4b[", $lane, "]\n",
+                "sdot v", $s0, ".4s, v24.16b, v", $a, ".4b[", $lane, "]\n",
+                "sdot v", $s1, ".4s, v25.16b, v", $a, ".4b[", $lane, "]\n",
+                "sdot v", $s2, ".4s, v26.16b, v", $a, ".4b[", $lane, "]\n",
+                "sdot v", $s3, ".4s, v27.16b, v", $a, ".4b[", $lane, "]\n",
             )*
         )
     };
 }
 
-/// Sixteen of depth.
-macro_rules! step {
-    ($(($x:ident $a:literal: $($s:literal)*))*) => {
+/// Sixteen of depth that are loaded.
+macro_rules! sixteen {
+    ($(($a:literal: $($s:literal)*))*) => {
         concat!(
-            $("ldr q", $a, ", [{", stringify!($x), "}], #16\n",)*
             group!("0"; $(($a: $($s)*))*),
             group!("1"; $(($a: $($s)*))*),
             group!("2"; $(($a: $($s)*))*),
@@ -87,11 +85,22 @@ macro_rules! step {
     };
 }
 
+/// 32 of depth.
+macro_rules! step {
+    ($(($x:ident $a:literal $b:literal: $($s:literal)*))*) => {
+        concat!(
+            $("ldp q", $a, ", q", $b, ", [{", stringify!($x), "}], #32\n",)*
+            sixteen!($(($a: $($s)*))*),
+            sixteen!($(($b: $($s)*))*),
+        )
+    };
+}
+
 /// `$n` pixels: `multiply(rows, taps, depth, weights, sums)` adds up products and says where the next
 /// block's weights are; `strip(strip)` is [`Tile::conv`].
 macro_rules! tile {
     ($n:literal $multiply:ident $strip:ident macs=$macs:literal
-     $(($p:literal $x:ident $a:literal $va:tt: $($s:literal $vs:tt $q:literal),*))*) => {
+     $(($p:literal $x:ident $a:literal $va:tt $b:literal $vb:tt: $($s:literal $vs:tt $q:literal),*))*) => {
         /// # Safety
         /// The processor has the dot product; `rows` is `[taps][pixels]` pointers to `depth` values,
         /// `w` points at `taps * depth * 16` weights.
@@ -103,21 +112,19 @@ macro_rules! tile {
             mut w: *const i8,
             acc: &mut [[int32x4_t; 4]; $n],
         ) -> *const i8 {
-            // SAFETY: reads what the caller promised: per tap `depth / 16` steps of 16 and
-            // `depth % 16 / 4` of 4 from each row, and 16 weights for each value of depth.
+            // SAFETY: reads what the caller promised: per tap `depth` values of each row, in steps of
+            // 64, 16 and 4, and 16 weights for each value of depth.
             unsafe {
                 asm!(
                     ".arch_extension dotprod",
                     "2:",
                     $(concat!("ldr {", stringify!($x), "}, [{rows}], #8"),)*
-                    "cbz {quarters}, 4f",
-                    "mov {k}, {quarters}",
+                    "cbz {steps}, 4f",
+                    "mov {k}, {steps}",
                     "3:",
                     concat!("// LLVM-MCA-BEGIN conv_i8_", $n, "x16c4_dotprod macs=", $macs),
-                    step!($(($x $a: $($s)*))*),
-                    step!($(($x $a: $($s)*))*),
-                    step!($(($x $a: $($s)*))*),
-                    step!($(($x $a: $($s)*))*),
+                    step!($(($x $a $b: $($s)*))*),
+                    step!($(($x $a $b: $($s)*))*),
                     "subs {k}, {k}, #1",
                     "b.ne 3b",
                     "// LLVM-MCA-END",
@@ -126,7 +133,8 @@ macro_rules! tile {
                     "lsr {k}, {rest}, #4",
                     "cbz {k}, 6f",
                     "5:",
-                    step!($(($x $a: $($s)*))*),
+                    $(concat!("ldr q", $a, ", [{", stringify!($x), "}], #16"),)*
+                    sixteen!($(($a: $($s)*))*),
                     "subs {k}, {k}, #1",
                     "b.ne 5b",
                     "6:",
@@ -143,12 +151,12 @@ macro_rules! tile {
                     rows = inout(reg) rows => _,
                     w = inout(reg) w,
                     taps = inout(reg) taps => _,
-                    quarters = in(reg) depth / 64,
+                    steps = in(reg) depth / 64,
                     rest = in(reg) depth % 64,
                     k = out(reg) _,
-                    $($x = out(reg) _, out($va) _,)*
+                    $($x = out(reg) _, out($va) _, out($vb) _,)*
                     $($(inout($vs) acc[$p][$q],)*)*
-                    out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                    out("v24") _, out("v25") _, out("v26") _, out("v27") _,
                     options(nostack, readonly),
                 );
             }
@@ -176,26 +184,20 @@ macro_rules! tile {
     };
 }
 
-tile!(5 multiply_5 strip_5 macs=5120
-    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
-    (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
-    (2 x2 22 "v22": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3)
-    (3 x3 23 "v23": 12 "v12" 0, 13 "v13" 1, 14 "v14" 2, 15 "v15" 3)
-    (4 x4 24 "v24": 16 "v16" 0, 17 "v17" 1, 18 "v18" 2, 19 "v19" 3));
 tile!(4 multiply_4 strip_4 macs=4096
-    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
-    (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
-    (2 x2 22 "v22": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3)
-    (3 x3 23 "v23": 12 "v12" 0, 13 "v13" 1, 14 "v14" 2, 15 "v15" 3));
+    (0 x0 16 "v16" 17 "v17": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
+    (1 x1 18 "v18" 19 "v19": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
+    (2 x2 20 "v20" 21 "v21": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3)
+    (3 x3 22 "v22" 23 "v23": 12 "v12" 0, 13 "v13" 1, 14 "v14" 2, 15 "v15" 3));
 tile!(3 multiply_3 strip_3 macs=3072
-    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
-    (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
-    (2 x2 22 "v22": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3));
+    (0 x0 16 "v16" 17 "v17": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
+    (1 x1 18 "v18" 19 "v19": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3)
+    (2 x2 20 "v20" 21 "v21": 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3));
 tile!(2 multiply_2 strip_2 macs=2048
-    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
-    (1 x1 21 "v21": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3));
+    (0 x0 16 "v16" 17 "v17": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3)
+    (1 x1 18 "v18" 19 "v19": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3));
 tile!(1 multiply_1 strip_1 macs=1024
-    (0 x0 20 "v20": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3));
+    (0 x0 16 "v16" 17 "v17": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3));
 
 /// Rounds and stores a tile's block of channels from `channel` on.
 ///
