@@ -139,9 +139,15 @@ impl PackedWeights {
     /// Back to `[out_c][depth]`.
     #[must_use]
     pub fn plain(&self) -> Vec<i8> {
-        (0..self.out_c)
-            .flat_map(|o| (0..self.depth).map(move |k| self.at(o, k)))
-            .collect()
+        let Layout { nr, kc, .. } = self.layout;
+        let mut plain = vec![0; self.out_c * self.depth];
+        for (o, row) in plain.chunks_exact_mut(self.depth).enumerate() {
+            let groups = self.block(o / nr).chunks_exact(kc).skip(o % nr).step_by(nr);
+            for (to, group) in row.chunks_mut(kc).zip(groups) {
+                to.copy_from_slice(&group[..to.len()]);
+            }
+        }
+        plain
     }
 
     /// What each output channel's weights sum to.

@@ -148,15 +148,11 @@ impl Winograd {
         }
         let plain = weights.plain();
         let mut data = vec![0; POINTS * g.in_c * g.out_c];
-        let block = POINTS * g.in_c * CHANNELS;
-        for (o, kernel) in plain.chunks_exact(9 * g.in_c).enumerate() {
-            let (out, lane) = (&mut data[o / CHANNELS * block..][..block], o % CHANNELS);
-            for c in 0..g.in_c {
-                let nine = std::array::from_fn(|k| i16::from(kernel[k * g.in_c + c]));
-                let at = (c / pair * CHANNELS + lane) * pair + c % pair;
-                for (e, &value) in transform::weights(nine).iter().enumerate() {
-                    out[e * g.in_c * CHANNELS + at] = value;
-                }
+        let kernels = plain.chunks_exact(9 * g.in_c * CHANNELS);
+        for (kernels, out) in kernels.zip(data.chunks_exact_mut(POINTS * g.in_c * CHANNELS)) {
+            match pair {
+                2 => block::<{ 2 * CHANNELS }>(kernels, g.in_c, out),
+                _ => block::<CHANNELS>(kernels, g.in_c, out),
             }
         }
         let to_signed = i64::from(Storage::Signed.offset() - storage.offset());
@@ -192,6 +188,24 @@ impl Winograd {
             }
         }
         plain
+    }
+}
+
+/// Transforms sixteen output channels: `[16][3][3][in_c]` to `[36][in_c / pair][16][pair]`, `L` values,
+/// `16 * pair`, at a time.
+fn block<const L: usize>(kernels: &[i8], in_c: usize, out: &mut [i16]) {
+    let pair = L / CHANNELS;
+    for c in (0..in_c).step_by(pair) {
+        let mut nine = [[0; L]; 9];
+        for (k, values) in nine.iter_mut().enumerate() {
+            for (i, value) in values.iter_mut().enumerate() {
+                let (lane, second) = (i / pair, i % pair);
+                *value = i16::from(kernels[(lane * 9 + k) * in_c + c + second]);
+            }
+        }
+        for (e, values) in transform::weights(&nine).iter().enumerate() {
+            out[(e * in_c + c) * CHANNELS..][..L].copy_from_slice(values);
+        }
     }
 }
 

@@ -169,24 +169,28 @@ fn output_1d<V: Vectors>(v: V, m: [V::Sums; EDGE]) -> [V::Sums; OUT] {
 
 /// `G`, its rows scaled to integers: (1 0 0)(-1 -1 -1)(-1 1 -1)(1 2 4)(1 -2 4)(0 0 1).
 #[inline(always)]
-fn weight([a, b, c]: [i16; 3]) -> [i16; EDGE] {
-    [
-        a,
-        -a - b - c,
-        -a + b - c,
-        a + 2 * b + 4 * c,
-        a - 2 * b + 4 * c,
-        c,
-    ]
+fn weights_1d<const L: usize>(a: &[i16; L], b: &[i16; L], c: &[i16; L]) -> [[i16; L]; EDGE] {
+    let mut out = [[0; L]; EDGE];
+    for i in 0..L {
+        let (a, b, c) = (a[i], b[i], c[i]);
+        out[0][i] = a;
+        out[1][i] = -(a + c) - b;
+        out[2][i] = b - (a + c);
+        out[3][i] = (a + 4 * c) + 2 * b;
+        out[4][i] = (a + 4 * c) - 2 * b;
+        out[5][i] = c;
+    }
+    out
 }
 
-/// `G g G^T` of a 3x3 kernel, within 49 * 127.
-#[inline(always)]
-pub fn weights(g: [i16; 9]) -> [i16; POINTS] {
-    let columns: [_; 3] = std::array::from_fn(|j| weight([g[j], g[3 + j], g[6 + j]]));
-    let mut points = [0; POINTS];
+/// `G g G^T` of `L` 3x3 kernels, within 49 * 127.
+#[inline]
+#[must_use]
+pub fn weights<const L: usize>(g: &[[i16; L]; 9]) -> [[i16; L]; POINTS] {
+    let columns = [0, 1, 2].map(|j| weights_1d(&g[j], &g[3 + j], &g[6 + j]));
+    let mut points = [[0; L]; POINTS];
     for (i, row) in points.chunks_exact_mut(EDGE).enumerate() {
-        row.copy_from_slice(&weight(std::array::from_fn(|j| columns[j][i])));
+        row.copy_from_slice(&weights_1d(&columns[0][i], &columns[1][i], &columns[2][i]));
     }
     points
 }
@@ -276,7 +280,7 @@ mod tests {
             let g: [i16; 9] = std::array::from_fn(|_| draw(127));
             let d: [[i16; EDGE]; EDGE] =
                 std::array::from_fn(|_| std::array::from_fn(|_| draw(128)));
-            let u = weights(g);
+            let u = weights(&g.map(|value| [value])).map(|[value]| value);
             assert_eq!(untransformed(&u), g);
             assert!(u.iter().all(|u| u.abs() <= 49 * 127));
             let byte = |value: &i16| i8::try_from(*value).unwrap().cast_unsigned();
