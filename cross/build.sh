@@ -2,7 +2,8 @@
 # Builds the static ARM binary: target/aarch64-unknown-linux-musl/release/resnetd
 # By `cross` where it is installed and a container engine runs, else by Debian's own compiler (README.md says how).
 # ROUTE=cross or ROUTE=debian chooses; further arguments go to cargo.
-# EMIT=asm leaves the library's assembly instead: target/aarch64-unknown-linux-musl/release/resnetd.s
+# EMIT=asm leaves the library's assembly instead, target/aarch64-unknown-linux-musl/release/resnetd.s, and EMIT=tests
+# its unit tests, target/aarch64-unknown-linux-musl/release/resnetd-tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +13,8 @@ ziglang=0.17.1
 case ${EMIT:-program} in
     program) what=(build --bin resnetd) emit=() ;;
     asm) what=(rustc --lib) emit=(-- --emit "asm=$binary.s") ;;
-    *) echo "build.sh: EMIT is 'asm' or nothing, not '$EMIT'" >&2; exit 2 ;;
+    tests) what=(test --lib --no-run) emit=() ;;
+    *) echo "build.sh: EMIT is 'asm', 'tests' or nothing, not '$EMIT'" >&2; exit 2 ;;
 esac
 
 engine_runs() { docker info >/dev/null 2>&1 || podman info >/dev/null 2>&1; }
@@ -67,6 +69,12 @@ esac
 
 if [ "${EMIT:-}" = asm ]; then
     echo "$binary.s: $(wc -l <"$binary.s") lines"
+    exit
+fi
+if [ "${EMIT:-}" = tests ]; then
+    newest=$(find "target/$target/release/deps" -name 'resnetd-*' -type f -executable -printf '%T@ %p\n' | sort -n | tail -n 1)
+    cp "${newest#* }" "$binary-tests"
+    echo "$binary-tests"
     exit
 fi
 cross/need.sh file

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the ARM binary under QEMU, on a core with the int8 dot product and on one without, and compares what it
-# prints for two generated pictures with what this machine's build prints: equal byte for byte, or it fails.
+# Runs the ARM build under QEMU, on a core with the int8 dot product and on one without: the kernels' unit tests, and
+# then the program, whose output for two generated pictures is compared with what this machine's build prints: equal
+# byte for byte, or it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,8 +23,18 @@ classify=(classify --json --logits --model "$model" "$work/shapes.png" "$work/no
 lines=$(wc -l <"$work/native.json")
 [ "$lines" = 2 ] || { echo "compare.sh: expected a line for each of 2 pictures, got $lines" >&2; exit 1; }
 
+EMIT=tests cross/build.sh
+
 passed=0 failed=0
-for cpu in cortex-a76 cortex-a72; do
+declare -A isas=([cortex-a76]=neon,dotprod [cortex-a72]=neon)
+for cpu in "${!isas[@]}"; do
+    if RESNETD_REQUIRE_ISA=${isas[$cpu]} timeout 900 qemu-aarch64-static -cpu "$cpu" "$arm-tests" kernels::; then
+        echo "ok   $cpu passes the kernels' tests"
+        passed=$((passed + 1))
+    else
+        echo "FAIL $cpu fails the kernels' tests"
+        failed=$((failed + 1))
+    fi
     if timeout 900 qemu-aarch64-static -cpu "$cpu" "$arm" "${classify[@]}" >"$work/$cpu.json" &&
         cmp "$work/native.json" "$work/$cpu.json"; then
         echo "ok   $cpu prints what $(uname -m) prints"
