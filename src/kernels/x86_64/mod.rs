@@ -1,3 +1,4 @@
 //! Backends for x86-64 beyond its baseline.
 
 pub mod avx2;
+pub mod avx512vnni;
