@@ -50,13 +50,19 @@ impl Tile for Avx512Vnni {
     unsafe fn conv(self, pixels: usize, strip: &Strip<u8>) {
         // SAFETY: the caller's promise; `self` proves the instructions.
         unsafe {
-            match pixels {
-                6 => strip_6(strip),
-                5 => strip_5(strip),
-                4 => strip_4(strip),
-                3 => strip_3(strip),
-                2 => strip_2(strip),
-                _ => strip_1(strip),
+            match (pixels, strip.residual.is_null()) {
+                (6, true) => strip_6::<false>(strip),
+                (6, false) => strip_6::<true>(strip),
+                (5, true) => strip_5::<false>(strip),
+                (5, false) => strip_5::<true>(strip),
+                (4, true) => strip_4::<false>(strip),
+                (4, false) => strip_4::<true>(strip),
+                (3, true) => strip_3::<false>(strip),
+                (3, false) => strip_3::<true>(strip),
+                (2, true) => strip_2::<false>(strip),
+                (2, false) => strip_2::<true>(strip),
+                (_, true) => strip_1::<false>(strip),
+                (_, false) => strip_1::<true>(strip),
             }
         }
     }
@@ -68,13 +74,14 @@ impl Tile for Avx512Vnni {
     }
 }
 
-/// `$n` pixels: [`Tile::conv`].
+/// [`Tile::conv`] for `$n` pixels. What it rounds is written out pixel by pixel, as of six the compiler
+/// would make a loop and spill their sums.
 macro_rules! strip {
-    ($n:literal $strip:ident $multiply:ident) => {
+    ($n:literal $strip:ident $multiply:ident $($p:literal)*) => {
         /// # Safety
-        /// As [`Tile::conv`], for this many pixels.
+        /// As [`Tile::conv`], for this many pixels; there are residuals if `ADD`.
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn $strip(strip: &Strip<u8>) {
+        unsafe fn $strip<const ADD: bool>(strip: &Strip<u8>) {
             let rule = Rule::new(strip.rule);
             for block in 0..strip.blocks {
                 let channel = block * CHANNELS;
@@ -83,23 +90,19 @@ macro_rules! strip {
                     let mut acc = [load(strip.bias.add(channel)); $n];
                     let w = strip.weights.add(channel * strip.taps * strip.depth);
                     $multiply(strip.rows, (strip.taps, strip.depth), w, &mut acc);
-                    if strip.residual.is_null() {
-                        finish::<$n, false>(strip, rule, channel, &acc);
-                    } else {
-                        finish::<$n, true>(strip, rule, channel, &acc);
-                    }
+                    $(finish::<ADD>(strip, rule, channel, $p, acc[$p]);)*
                 }
             }
         }
     };
 }
 
-strip!(6 strip_6 multiply_6);
-strip!(5 strip_5 multiply_5);
-strip!(4 strip_4 multiply_4);
-strip!(3 strip_3 multiply_3);
-strip!(2 strip_2 multiply_2);
-strip!(1 strip_1 multiply_1);
+strip!(6 strip_6 multiply_6 0 1 2 3 4 5);
+strip!(5 strip_5 multiply_5 0 1 2 3 4);
+strip!(4 strip_4 multiply_4 0 1 2 3);
+strip!(3 strip_3 multiply_3 0 1 2);
+strip!(2 strip_2 multiply_2 0 1);
+strip!(1 strip_1 multiply_1 0);
 
 /// # Safety
 /// As [`Tile::sums`].
@@ -279,33 +282,31 @@ impl Rule {
     }
 }
 
-/// Rounds and stores a tile's block of channels from `channel` on.
+/// Rounds and stores pixel `p`'s channels from `channel` on.
 ///
 /// # Safety
-/// As [`Tile::conv`], for `N` pixels.
+/// As [`Tile::conv`]; there are residuals if `ADD`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn finish<const N: usize, const ADD: bool>(
+unsafe fn finish<const ADD: bool>(
     strip: &Strip<u8>,
     rule: Rule,
     channel: usize,
-    acc: &[[__m512i; VECTORS]; N],
+    p: usize,
+    acc: [__m512i; VECTORS],
 ) {
+    let offset = p * strip.stride + channel;
+    let residual = strip.residual.wrapping_add(offset);
+    let mut t = [_mm512_setzero_ps(); VECTORS];
     // SAFETY: the constants, outputs and residuals of a whole block are there.
     unsafe {
-        let multiplier = strip.multiplier.add(channel);
-        for (p, acc) in acc.iter().enumerate() {
-            let offset = p * strip.stride + channel;
-            let residual = strip.residual.wrapping_add(offset);
-            let mut t = [_mm512_setzero_ps(); VECTORS];
-            for (v, &acc) in acc.iter().enumerate() {
-                let multiplier = _mm512_loadu_ps(multiplier.add(LANES * v));
-                t[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
-                if ADD {
-                    t[v] = _mm512_add_ps(t[v], rule.residual(residual.wrapping_add(LANES * v)));
-                }
+        for (v, &acc) in acc.iter().enumerate() {
+            let multiplier = _mm512_loadu_ps(strip.multiplier.add(channel + LANES * v));
+            t[v] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), multiplier);
+            if ADD {
+                t[v] = _mm512_add_ps(t[v], rule.residual(residual.wrapping_add(LANES * v)));
             }
-            _mm512_storeu_si512(strip.y.add(offset).cast(), rule.round(t));
         }
+        _mm512_storeu_si512(strip.y.add(offset).cast(), rule.round(t));
     }
 }
