@@ -24,16 +24,18 @@ pub enum Isa {
     Neon,
     Dotprod,
     Avx2,
+    Avx512Vnni,
 }
 
 impl Isa {
     /// All, of each architecture the preferred last.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Scalar,
         Self::Portable,
         Self::Neon,
         Self::Dotprod,
         Self::Avx2,
+        Self::Avx512Vnni,
     ];
 
     #[must_use]
@@ -44,6 +46,7 @@ impl Isa {
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
             Self::Avx2 => "avx2",
+            Self::Avx512Vnni => "avx512vnni",
         }
     }
 }
@@ -146,6 +149,8 @@ tiles! {
     Dotprod = super::aarch64::dotprod::Dotprod;
     #[cfg(target_arch = "x86_64")]
     Avx2 = super::x86_64::avx2::Avx2;
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni = super::x86_64::avx512vnni::Avx512Vnni;
 }
 
 /// What a tile's type says, from a value of it.

@@ -45,6 +45,10 @@ fn chain(isa: Isa) -> Option<Chain> {
             run: x86_64::avx2,
             macs: 12 * 16,
         }),
+        Isa::Avx512Vnni if has!("avx512f") && has!("avx512vnni") => Some(Chain {
+            run: x86_64::avx512vnni,
+            macs: 24 * 64,
+        }),
         _ => None,
     }
 }
@@ -102,6 +106,37 @@ mod x86_64 {
             }
         }
         // SAFETY: `chain` has found AVX2.
+        unsafe { inner(turns) }
+    }
+
+    macro_rules! dp {
+        ($($sum:literal)*) => { concat!($("vpdpbusd zmm", $sum, ", zmm30, zmm31\n"),*) };
+    }
+
+    /// Twenty-four chains of `vpdpbusd`, 64 multiply-adds each.
+    pub fn avx512vnni(turns: u64) {
+        #[target_feature(enable = "avx512f,avx512vnni")]
+        fn inner(turns: u64) {
+            // SAFETY: reads and writes no memory, and every register that it changes is named.
+            unsafe {
+                asm!(
+                    "vpxord zmm30, zmm30, zmm30",
+                    "vpxord zmm31, zmm31, zmm31",
+                    "2:",
+                    dp!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23),
+                    "dec {turns}",
+                    "jnz 2b",
+                    turns = inout(reg) turns => _,
+                    out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _,
+                    out("zmm6") _, out("zmm7") _, out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
+                    out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _, out("zmm16") _, out("zmm17") _,
+                    out("zmm18") _, out("zmm19") _, out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
+                    out("zmm30") _, out("zmm31") _,
+                    options(nomem, nostack),
+                );
+            }
+        }
+        // SAFETY: `chain` has found AVX512F and AVX512-VNNI.
         unsafe { inner(turns) }
     }
 }

@@ -1,4 +1,5 @@
 //! Backends for x86-64 beyond its baseline.
 
 pub mod avx2;
+pub mod avx512vnni;
 mod winograd_avx2;
