@@ -20,7 +20,7 @@ cross/need.sh gcc libc6-dev binutils cpio xorriso isolinux syslinux-common bochs
 # Static, of the versions that the project's lock file names, and in release: the code as it is shipped.
 build() {
     mkdir -p "$work"
-    cp cross/avx512/Cargo.toml cross/avx512/*.rs Cargo.lock "$work"
+    cp cross/kernels/Cargo.toml cross/kernels/*.rs Cargo.lock "$work"
     local cargo=(--release --quiet --manifest-path "$work/Cargo.toml" --target-dir "$work/cargo")
     cargo+=(--target "$(rustc -vV | sed -n 's/^host: //p')")
     export RUSTFLAGS="-C target-feature=+crt-static"

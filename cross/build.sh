@@ -3,7 +3,7 @@
 # By `cross` where it is installed and a container engine runs, else by Debian's own compiler (README.md says how).
 # ROUTE=cross or ROUTE=debian chooses; further arguments go to cargo.
 # EMIT=asm leaves the library's assembly instead, target/aarch64-unknown-linux-musl/release/resnetd.s, and EMIT=tests
-# its unit tests, target/aarch64-unknown-linux-musl/release/resnetd-tests.
+# the tests of its kernels, target/aarch64-unknown-linux-musl/release/kernel-tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ ziglang=0.17.1
 case ${EMIT:-program} in
     program) what=(build --bin resnetd) emit=() ;;
     asm) what=(rustc --lib) emit=(-- --emit "asm=$binary.s") ;;
-    tests) what=(test --lib --no-run) emit=() ;;
+    tests) what=(test --lib --no-run --manifest-path target/kernels/Cargo.toml --target-dir target) emit=() ;;
     *) echo "build.sh: EMIT is 'asm', 'tests' or nothing, not '$EMIT'" >&2; exit 2 ;;
 esac
 
@@ -53,10 +53,16 @@ by_debian() {
     export BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_musl
     # No rustup toolchain has this target without a download of its standard library. Debian's compiler comes with
     # the sources of its own, which -Zbuild-std compiles: an unstable flag, hence RUSTC_BOOTSTRAP.
-    RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc /usr/bin/cargo "${what[@]}" --release --locked \
+    local locked=--locked
+    [ "${EMIT:-}" != tests ] || locked= # its lock is a part of the program's
+    RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc /usr/bin/cargo "${what[@]}" --release $locked \
         -Zbuild-std=std,panic_unwind --target "$target" "$@" "${emit[@]}"
 }
 
+if [ "${EMIT:-}" = tests ]; then
+    mkdir -p target/kernels
+    cp cross/kernels/Cargo.toml cross/kernels/*.rs Cargo.lock target/kernels
+fi
 if [ -z "${ROUTE:-}" ]; then
     ROUTE=debian
     if command -v cross >/dev/null && engine_runs; then ROUTE=cross; fi
@@ -72,9 +78,8 @@ if [ "${EMIT:-}" = asm ]; then
     exit
 fi
 if [ "${EMIT:-}" = tests ]; then
-    newest=$(find "target/$target/release/deps" -name 'resnetd-*' -type f -executable -printf '%T@ %p\n' | sort -n | tail -n 1)
-    cp "${newest#* }" "$binary-tests"
-    echo "$binary-tests"
+    newest=$(find "target/$target/release/deps" -name 'kernels-*' -type f -executable -printf '%T@ %p\n' | sort -n | tail -n 1)
+    cp "${newest#* }" "target/$target/release/kernel-tests"
     exit
 fi
 cross/need.sh file

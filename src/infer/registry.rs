@@ -282,7 +282,7 @@ impl Args<'_, '_, '_> {
     fn target(&self) -> TractResult<&Target> {
         let target = self.builder.proto_model.resources.get(Target::NAME);
         let target = target.and_then(|r| r.downcast_ref::<Target>());
-        Ok(target.context("no backend was chosen")?)
+        target.context("no backend was chosen")
     }
 
     fn size(&self, input: OutletId) -> TractResult<[usize; 3]> {

@@ -72,19 +72,26 @@ pub unsafe fn input<V: Vectors>(
             input_1d(v, column)
         },
     );
-    for i in 0..EDGE {
-        let points = input_1d(
-            v,
-            six(
-                #[inline(always)]
-                |j| d[j][i],
-            ),
-        );
-        for (j, point) in points.into_iter().enumerate() {
+    for (i, row) in transposed(&d).into_iter().enumerate() {
+        for (j, point) in input_1d(v, row).into_iter().enumerate() {
             // SAFETY: the caller's promise.
             unsafe { v.store(to.add((i * EDGE + j) * stride), point) };
         }
     }
+}
+
+/// `N` rows of six from six columns of `N`.
+#[inline(always)]
+fn transposed<T: Copy, const N: usize>(columns: &[[T; N]; EDGE]) -> [[T; EDGE]; N] {
+    std::array::from_fn(
+        #[inline(always)]
+        |i| {
+            six(
+                #[inline(always)]
+                |j| columns[j][i],
+            )
+        },
+    )
 }
 
 /// `[f(0), .., f(5)]`; unlike `std::array::from_fn` always inlined, into a function that may use the
@@ -136,15 +143,8 @@ pub unsafe fn output<V: Vectors>(
                 output_1d(v, column)
             },
         );
-        for i in 0..OUT {
-            let row = output_1d(
-                v,
-                six(
-                    #[inline(always)]
-                    |j| columns[j][i],
-                ),
-            );
-            for (j, value) in row.into_iter().enumerate() {
+        for (i, row) in transposed(&columns).into_iter().enumerate() {
+            for (j, value) in output_1d(v, row).into_iter().enumerate() {
                 // SAFETY: the caller's promise.
                 unsafe { v.store_sums(sums.add((i * OUT + j) * channels + c), v.exact(value)) };
             }
