@@ -112,10 +112,31 @@ unsafe fn flip_sixteen(from: *const u8, flip: u8, to: *mut u8) {
 impl Value for i16 {
     const AS_STORED: bool = false;
 
+    /// Sixteen at a time, the last sixteen overlapping those before them.
     #[inline(always)]
     fn convert(from: &[u8], flip: u8, to: &mut [Self]) {
-        for (to, &from) in to.iter_mut().zip(from) {
-            *to = Self::from(from ^ flip);
+        assert_eq!(from.len(), to.len());
+        let Some(last) = from.len().checked_sub(16) else {
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to = Self::from(from ^ flip);
+            }
+            return;
+        };
+        let mut at = 0;
+        loop {
+            // SAFETY: sixteen values from any `at` up to `last` are within both.
+            unsafe {
+                let piece = from.as_ptr().add(at).cast::<[u8; 16]>().read();
+                let wide = piece.map(|byte| Self::from(byte ^ flip));
+                to.as_mut_ptr()
+                    .add(at)
+                    .cast::<[Self; 16]>()
+                    .write_unaligned(wide);
+            }
+            if at == last {
+                return;
+            }
+            at = last.min(at + 16);
         }
     }
 }

@@ -59,7 +59,8 @@ impl Tile for Avx2 {
     unsafe fn sums(self, x: *const i16, depth: usize, w: *const i8, _: *const u8, sums: *mut i32) {
         // SAFETY: the caller's promise; `self` proves that the processor has AVX2.
         unsafe {
-            let acc = accumulate::<1>(&x, 1, depth, w);
+            let zero = [_mm256_setzero_si256(); 2];
+            let acc = accumulate::<1>(&x, 1, depth, w, zero);
             _mm256_storeu_si256(sums.cast(), acc[0][0]);
             _mm256_storeu_si256(sums.add(8).cast(), acc[0][1]);
         }
@@ -77,7 +78,9 @@ unsafe fn rows<const N: usize>(strip: &Strip<i16>) {
             let w = strip
                 .weights
                 .add(block * strip.taps * strip.depth * CHANNELS);
-            let acc = accumulate::<N>(strip.rows, strip.taps, strip.depth, w);
+            let bias = strip.bias.add(block * CHANNELS);
+            let bias = [0, 8].map(|at| _mm256_loadu_si256(bias.add(at).cast()));
+            let acc = accumulate::<N>(strip.rows, strip.taps, strip.depth, w, bias);
             if strip.residual.is_null() {
                 finish::<N, false>(strip, rule, block * CHANNELS, &acc);
             } else {
@@ -96,8 +99,9 @@ unsafe fn accumulate<const N: usize>(
     taps: usize,
     depth: usize,
     mut w: *const i8,
+    initial: [__m256i; 2],
 ) -> [[__m256i; 2]; N] {
-    let mut acc = [[_mm256_setzero_si256(); 2]; N];
+    let mut acc = [initial; N];
     for tap in 0..taps {
         // SAFETY: the caller's promise.
         let x: [*const i16; N] = std::array::from_fn(|p| unsafe { *rows.add(tap * N + p) });
@@ -134,7 +138,8 @@ unsafe fn load_widen(w: *const i8) -> __m256i {
 /// A layer's constants, spread over vectors.
 #[derive(Clone, Copy)]
 pub struct Rule {
-    low: __m256,
+    /// What ReLU leaves at least, or 0, as bytes.
+    low: __m256i,
     high: __m256,
     output_zero: __m256i,
     residual_zero: __m256i,
@@ -144,19 +149,21 @@ pub struct Rule {
 impl Rule {
     #[inline]
     #[target_feature(enable = "avx2")]
+    #[allow(clippy::cast_possible_truncation)] // 8-bit values
     pub fn new(rule: &Requant) -> Self {
         let (zero, multiplier) = rule.residual.map_or((0, 0.0), |r| (r.zero, r.multiplier));
+        let low = rule.low as i32 + rule.output_zero;
         Self {
-            low: _mm256_set1_ps(rule.low),
+            low: _mm256_set1_epi8(low as i8),
             high: _mm256_set1_ps(rule.high),
-            output_zero: _mm256_set1_epi32(rule.output_zero),
+            output_zero: _mm256_set1_epi16(rule.output_zero as i16),
             residual_zero: _mm256_set1_epi32(zero),
             residual_multiplier: _mm256_set1_ps(multiplier),
         }
     }
 }
 
-/// Rounds and stores a tile's block of channels from `channel` on.
+/// Rounds and stores a tile's block of channels from `channel` on, two pixels at a time.
 ///
 /// # Safety
 /// As [`Tile::conv`], for `N` pixels.
@@ -168,15 +175,66 @@ unsafe fn finish<const N: usize, const ADD: bool>(
     channel: usize,
     acc: &[[__m256i; 2]; N],
 ) {
-    for (p, acc) in acc.iter().enumerate() {
-        let offset = p * strip.stride + channel;
-        // SAFETY: sixteen constants, residuals and outputs are there.
-        unsafe {
-            let constants = (strip.bias.add(channel), strip.multiplier.add(channel));
-            let residual = strip.residual.wrapping_add(offset);
-            round::<ADD>(rule, constants, *acc, residual, strip.y.add(offset));
+    // SAFETY: sixteen constants, residuals and outputs are there.
+    unsafe {
+        let multiplier = strip.multiplier.add(channel);
+        let multiplier = [0, 8].map(|at| _mm256_loadu_ps(multiplier.add(at)));
+        let mut p = 0;
+        while p < N {
+            let q = if p + 1 < N { p + 1 } else { p };
+            let (first, second) = (p * strip.stride + channel, q * strip.stride + channel);
+            let residual = strip.residual;
+            let words = [
+                words::<ADD>(rule, acc[p], multiplier, residual.wrapping_add(first)),
+                words::<ADD>(rule, acc[q], multiplier, residual.wrapping_add(second)),
+            ];
+            let bytes = bytes(rule, words);
+            _mm_storeu_si128(strip.y.add(first).cast(), _mm256_castsi256_si128(bytes));
+            if q > p {
+                let upper = _mm256_extracti128_si256::<1>(bytes);
+                _mm_storeu_si128(strip.y.add(second).cast(), upper);
+            }
+            p += 2;
         }
     }
+}
+
+/// Sixteen channels of a pixel, bias included, to the output's integers in 16 bits. The lower clamp of
+/// the rule is left to the saturation here and in [`bytes`], which is the same for integer bounds; the
+/// upper one must come before the conversion, which makes the least integer of what is too large.
+///
+/// # Safety
+/// Sixteen residuals are there, if `ADD`.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn words<const ADD: bool>(
+    rule: Rule,
+    sums: [__m256i; 2],
+    multiplier: [__m256; 2],
+    residual: *const u8,
+) -> __m256i {
+    let mut rounded = sums;
+    for half in 0..2 {
+        let mut t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[half]), multiplier[half]);
+        if ADD {
+            // SAFETY: the caller's promise.
+            let r = unsafe { _mm_loadl_epi64(residual.add(8 * half).cast()) };
+            let r = _mm256_sub_epi32(_mm256_cvtepu8_epi32(r), rule.residual_zero);
+            let r = _mm256_mul_ps(_mm256_cvtepi32_ps(r), rule.residual_multiplier);
+            t = _mm256_add_ps(t, r);
+        }
+        rounded[half] = _mm256_cvtps_epi32(_mm256_min_ps(t, rule.high)); // rounds half to even
+    }
+    _mm256_adds_epi16(_mm256_packs_epi32(rounded[0], rounded[1]), rule.output_zero)
+}
+
+/// Two pixels' integers to bytes, sixteen each. Packing works within 128-bit lanes; the permutation puts
+/// the bytes in order.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn bytes(rule: Rule, words: [__m256i; 2]) -> __m256i {
+    let bytes = _mm256_max_epu8(_mm256_packus_epi16(words[0], words[1]), rule.low);
+    _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
 }
 
 /// Rounds and stores sixteen channels of a pixel.
@@ -192,30 +250,15 @@ pub unsafe fn round<const ADD: bool>(
     residual: *const u8,
     y: *mut u8,
 ) {
-    let mut rounded = [_mm256_setzero_si256(); 2];
-    for half in 0..2 {
-        let at = 8 * half;
-        // SAFETY: the caller's promise.
-        unsafe {
-            let bias = _mm256_loadu_si256(bias.add(at).cast());
-            let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(sums[half], bias));
-            let mut t = _mm256_mul_ps(sum, _mm256_loadu_ps(multiplier.add(at)));
-            if ADD {
-                let r = _mm_loadl_epi64(residual.add(at).cast());
-                let r = _mm256_sub_epi32(_mm256_cvtepu8_epi32(r), rule.residual_zero);
-                let r = _mm256_mul_ps(_mm256_cvtepi32_ps(r), rule.residual_multiplier);
-                t = _mm256_add_ps(t, r);
-            }
-            t = _mm256_min_ps(_mm256_max_ps(t, rule.low), rule.high);
-            let integers = _mm256_cvtps_epi32(t); // rounds half to even
-            rounded[half] = _mm256_add_epi32(integers, rule.output_zero);
-        }
-    }
-    // both packs work within 128-bit lanes; the permutation puts the sixteen bytes in order
-    let words = _mm256_packs_epi32(rounded[0], rounded[1]);
-    let bytes = _mm256_packus_epi16(words, words);
-    let order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
-    let bytes = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order));
     // SAFETY: the caller's promise.
-    unsafe { _mm_storeu_si128(y.cast(), bytes) }
+    unsafe {
+        let add = |half: usize| {
+            let bias = _mm256_loadu_si256(bias.add(8 * half).cast());
+            _mm256_add_epi32(sums[half], bias)
+        };
+        let multiplier = [0, 8].map(|at| _mm256_loadu_ps(multiplier.add(at)));
+        let words = words::<ADD>(rule, [add(0), add(1)], multiplier, residual);
+        let bytes = bytes(rule, [words, words]);
+        _mm_storeu_si128(y.cast(), _mm256_castsi256_si128(bytes));
+    }
 }
