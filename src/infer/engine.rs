@@ -363,3 +363,81 @@ pub fn normalize(bytes: &[u8], table: &[[f32; 256]; 3], size: usize) -> TractRes
     }
     Ok(tensor)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::dispatch::available;
+
+    /// Every layer's name and output, as values however they are stored.
+    fn outputs(
+        bundle: &Bundle,
+        backend: Backend,
+        budget: usize,
+        threads: usize,
+    ) -> Vec<(String, Vec<u8>)> {
+        let mut tensors = Tensors::new(backend);
+        let contents = bundle.read(OPERATORS, &mut tensors).unwrap();
+        let tensors = (tensors, Budget::new(budget));
+        let model = model(&bundle.path, &contents.graph, tensors, &nnef()).unwrap();
+        let shape = model
+            .input_fact(0)
+            .unwrap()
+            .shape
+            .as_concrete()
+            .unwrap()
+            .to_vec();
+        let mut picture = Tensor::zero::<u8>(&shape).unwrap();
+        for (i, byte) in picture.as_bytes_mut().iter_mut().enumerate() {
+            *byte = i.wrapping_mul(2_654_435_761).to_le_bytes()[3];
+        }
+        let pool = Pool::new(threads.try_into().unwrap()).unwrap();
+        let (mut buffers, mut seen) = (Buffers::default(), Vec::new());
+        let mut state = model.into_runnable().unwrap().spawn().unwrap();
+        let input = tvec!(picture.into_tvalue());
+        let run =
+            state.run_plan_with_eval(input, |context, state, node, inputs| -> TractResult<_> {
+                let Some(layer) = layer::of(node) else {
+                    return eval(context, state, node, inputs);
+                };
+                let output = buffers.run(&pool, layer, &inputs)?;
+                let flip = match output.datum_type() {
+                    DatumType::U8 => backend.storage().flip(),
+                    _ => 0,
+                };
+                let bytes: Vec<u8> = output.as_bytes().iter().map(|byte| byte ^ flip).collect();
+                seen.push((node.name.clone(), bytes));
+                Ok(tvec!(output))
+            });
+        run.unwrap();
+        seen
+    }
+
+    #[test]
+    fn every_layer_gives_the_same_bytes_on_every_backend_and_number_of_threads() {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("models/resnet50-imagenette.nnef.tar");
+        let bundle = Bundle::open(&path, OPERATORS).unwrap();
+        let portable = Backend::new(Isa::Portable).unwrap();
+        let want = outputs(&bundle, portable, 0, 1);
+        assert_eq!(
+            want.len(),
+            56,
+            "53 convolutions, two poolings and the dense layer"
+        );
+        // the reference itself would take a minute: it is compared with the others layer by layer in `kernels`
+        for isa in available().into_iter().filter(|&isa| isa != Isa::Scalar) {
+            let backend = Backend::new(isa).unwrap();
+            for (budget, threads) in [(0, 1), (0, 4), (usize::MAX, 2)] {
+                let got = outputs(&bundle, backend, budget, threads);
+                for ((name, want), (_, got)) in want.iter().zip(&got) {
+                    assert!(
+                        want == got,
+                        "{name} differs: {isa}, {threads} threads, {budget} bytes for Winograd"
+                    );
+                }
+                assert_eq!(got.len(), want.len());
+            }
+        }
+    }
+}
