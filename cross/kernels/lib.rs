@@ -1,4 +1,5 @@
-//! The kernels without the rest of the crate. The paths hold in target/avx512 too, where this is built.
+//! The kernels without the rest of the crate. The paths hold in target/avx512 and target/kernels too, where this
+//! is built.
 #![allow(dead_code)]
 
 #[path = "../../src/kernels/mod.rs"]
