@@ -11,6 +11,7 @@ use tract_nnef::tract_core::plan::{SimpleState, eval};
 
 use super::activation::probabilities;
 use super::features::{Features, Kept};
+use super::inspect::{self, LayerInfo};
 use super::layer::{self, Buffers};
 use super::quiet;
 use super::registry::{self, OPERATORS, nnef};
@@ -61,6 +62,7 @@ type Seen<'a> = &'a mut dyn FnMut(&str, Duration);
 pub struct Engine {
     manifest: Manifest,
     labels: Labels,
+    layers: Vec<LayerInfo>,
     isa: Isa,
     pool: Pool,
     input: Input,
@@ -96,6 +98,7 @@ impl Engine {
             reason,
         };
         let input = check(&model, &manifest).map_err(contradiction)?;
+        let layers = guarded(path, || inspect::layers(&model))?;
         let state = guarded(path, || {
             model
                 .into_optimized()
@@ -106,6 +109,7 @@ impl Engine {
         Ok(Self {
             manifest,
             labels,
+            layers,
             isa: backend.isa(),
             pool,
             input,
@@ -123,6 +127,12 @@ impl Engine {
     #[must_use]
     pub fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// The network's layers in the order in which they run, as its bundle describes them.
+    #[must_use]
+    pub fn layers(&self) -> &[LayerInfo] {
+        &self.layers
     }
 
     /// The instruction set that the int8 layers run on.
@@ -258,7 +268,7 @@ fn model(
 ) -> Result<TypedModel, EngineError> {
     guarded(path, || {
         let model = tensors.into_model(budget, graph, nnef)?;
-        match oversized(&model) {
+        match oversized(&model).or_else(|| misread(&model)) {
             None => Ok(model),
             Some(reason) => bail!(reason),
         }
@@ -298,6 +308,20 @@ fn oversized(model: &TypedModel) -> Option<String> {
         }
     }
     None
+}
+
+/// An operator that is none of ours but would read our activations, whose bytes only ours understand.
+fn misread(model: &TypedModel) -> Option<String> {
+    let foreign = model.nodes.iter().filter(|node| layer::of(node).is_none());
+    let reads_bytes = |node: &&TypedNode| {
+        let mut facts = node
+            .inputs
+            .iter()
+            .filter_map(|&i| model.outlet_fact(i).ok());
+        facts.any(|fact| fact.datum_type == u8::datum_type())
+    };
+    let node = { foreign }.find(reads_bytes)?;
+    Some(format!("{} reads 8-bit values as numbers", node.name))
 }
 
 /// The parser's errors span many lines; the first few words say what there is to say.

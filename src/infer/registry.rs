@@ -21,6 +21,7 @@ use tract_nnef::internal::*;
 use tract_nnef::ser::{array, ints};
 use tract_nnef::tract_core::ops::source::TypedSource;
 
+use super::layer;
 use super::qconv::{ConvParams, QConv, nhwc};
 use super::qdense::QDense;
 use super::qpool::{QGlobalAverage, QMaxPool};
@@ -269,12 +270,12 @@ impl Args<'_, '_, '_> {
         self.builder.model.node(input.node).op_is::<TypedSource>()
     }
 
-    /// An input that is a layer's output, and how such are stored.
-    fn activations(&mut self) -> TractResult<(OutletId, Storage)> {
-        let input = self.input("input")?;
+    /// An input that one of our layers computes, and how such are stored.
+    fn activations(&mut self, name: &str) -> TractResult<(OutletId, Storage)> {
+        let input = self.input(name)?;
         ensure!(
-            !self.is_picture(input),
-            "a network begins with a convolution"
+            layer::of(self.builder.model.node(input.node)).is_some(),
+            "{name} is neither the picture's nor an 8-bit layer's output, or the picture where no convolution takes it"
         );
         Ok((input, self.target()?.backend.storage()))
     }
@@ -327,9 +328,13 @@ fn load_conv(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResu
     let mut args = Args { builder, call };
     let name: String = call.named_arg_as(args.builder, "name")?;
     let mut inputs = tvec!(args.input("input")?);
+    let picture = args.is_picture(inputs[0]);
+    if !picture {
+        args.activations("input")?;
+    }
     let mut residual = None;
     if adds {
-        inputs.push(args.input("residual")?);
+        inputs.push(args.activations("residual")?.0);
         residual = Some(args.quant("residual_scale", "residual_zero")?);
     }
     let params = ConvParams {
@@ -340,7 +345,7 @@ fn load_conv(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResu
         input: args.quant("input_scale", "input_zero")?,
         output: args.quant("output_scale", "output_zero")?,
         residual,
-        picture: args.is_picture(inputs[0]),
+        picture,
     };
     let [h, w, _] = args.size(inputs[0])?;
     let (weights, bias, scales) = args.layer(&name)?;
@@ -355,7 +360,7 @@ fn is(invocation: &Invocation, id: &str) -> bool {
 
 fn load_max_pool(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResult<Value> {
     let mut args = Args { builder, call };
-    let (input, storage) = args.activations()?;
+    let (input, storage) = args.activations("input")?;
     let [h, w, c] = args.size(input)?;
     let (kernel, stride) = (args.pair("kernel")?, args.pair("stride")?);
     let geometry = Geometry::new((h, w), (c, c), kernel, stride, args.padding()?)?;
@@ -364,7 +369,7 @@ fn load_max_pool(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> Tract
 
 fn load_average(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResult<Value> {
     let mut args = Args { builder, call };
-    let (input, storage) = args.activations()?;
+    let (input, storage) = args.activations("input")?;
     let [h, w, _] = args.size(input)?;
     let quant = args.quant("input_scale", "input_zero")?;
     let output = args.quant("output_scale", "output_zero")?;
@@ -375,7 +380,7 @@ fn load_average(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractR
 fn load_dense(builder: &mut ModelBuilder, call: &ResolvedInvocation) -> TractResult<Value> {
     let mut args = Args { builder, call };
     let name: String = call.named_arg_as(args.builder, "name")?;
-    let (input, _) = args.activations()?;
+    let (input, _) = args.activations("input")?;
     let quant = args.quant("input_scale", "input_zero")?;
     let (weights, bias, scales) = args.layer(&name)?;
     builder.wire(QDense::new(name, quant, weights, bias, scales)?, &[input])

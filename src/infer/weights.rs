@@ -22,6 +22,10 @@ pub struct Weights {
 
 impl Resource for Weights {}
 
+/// Bytes that a layer's weights may take, or four times those in the file: blocks of channels are filled
+/// up, so that few channels of great depth would take many times what the file holds.
+const MOST_PADDED: usize = 64 << 20;
+
 /// What a graph's layers run on, among the resources that its reader sees.
 #[derive(Debug)]
 pub struct Target {
@@ -55,6 +59,12 @@ impl Weights {
 
     fn pack(plain: &[i8], shape: [usize; 4], backend: Backend) -> TractResult<Self> {
         let depth = shape[1..].iter().product();
+        let bytes = PackedWeights::bytes(shape[0], depth, backend.layout());
+        ensure!(
+            bytes <= MOST_PADDED.max(4 * plain.len()),
+            "weights of shape {shape:?} would take {} MiB packed",
+            bytes >> 20
+        );
         let packed = PackedWeights::new(plain, shape[0], depth, backend.layout())?;
         Ok(Self {
             shape,

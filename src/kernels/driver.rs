@@ -33,7 +33,7 @@ pub struct Strip<'a, V> {
     pub blocks: usize,
     /// The blocks' weights, `taps * depth * nr` each.
     pub weights: *const i8,
-    /// The backend's notes, one per group of `kc` (see [`PackedWeights::notes`]).
+    /// The backend's notes, one per group of `kc` (see [`PackedWeights::notes_from_block`]).
     pub notes: *const u8,
     /// The first output channel's.
     pub bias: *const i32,
@@ -83,13 +83,13 @@ pub trait Tile: Copy + Send + Sync {
     );
 }
 
-/// A pointer that tasks share: each writes a part of its own.
+/// An output that tasks share: each writes a part of its own.
 #[derive(Clone, Copy)]
-pub struct Shared<T>(pub *mut T);
+pub struct Output<T>(pub *mut T);
 // SAFETY: whoever makes one gives each task a part that no other task touches.
-unsafe impl<T: Send> Sync for Shared<T> {}
+unsafe impl<T: Send> Sync for Output<T> {}
 
-impl<T> Shared<T> {
+impl<T> Output<T> {
     /// As a method, so that a closure captures the whole value and not the bare pointer.
     pub fn get(&self) -> *mut T {
         self.0
@@ -161,7 +161,7 @@ pub fn conv<T: Tile>(
         g.out_c.div_ceil(T::LAYOUT.nr),
         block_bytes,
     );
-    let y = Shared(y.as_mut_ptr());
+    let y = Output(y.as_mut_ptr());
     pool.run(split.tasks(), &|task| {
         let (tiles, blocks) = split.part(task);
         scratch::with(|scratch| {
@@ -211,8 +211,8 @@ unsafe fn walk<T: Tile>(
         taps: rows.taps,
         depth: rows.depth,
         blocks: whole,
-        weights: weights.block(blocks.start).as_ptr(),
-        notes: weights.notes(blocks.start).as_ptr(),
+        weights: weights.from_block(blocks.start).as_ptr(),
+        notes: weights.notes_from_block(blocks.start).as_ptr(),
         bias: conv.requant.bias[channel..blocks.end * nr].as_ptr(),
         multiplier: conv.requant.multiplier[channel..blocks.end * nr].as_ptr(),
         rule: &conv.requant,
@@ -228,8 +228,8 @@ unsafe fn walk<T: Tile>(
         if whole < blocks.len() {
             let skip = whole * nr;
             strip.blocks = 1;
-            strip.weights = weights.block(blocks.start + whole).as_ptr();
-            strip.notes = weights.notes(blocks.start + whole).as_ptr();
+            strip.weights = weights.from_block(blocks.start + whole).as_ptr();
+            strip.notes = weights.notes_from_block(blocks.start + whole).as_ptr();
             strip.bias = strip.bias.add(skip);
             strip.multiplier = strip.multiplier.add(skip);
             strip.residual = strip
@@ -280,7 +280,7 @@ pub fn dense<T: Tile>(tile: T, pool: &Pool, dense: &Dense, x: &[u8], y: &mut [f3
     let depth = weights.depth_padded();
     let classes = y.len();
     let split = Split::new(pool.threads(), 1, classes.div_ceil(nr), nr * depth);
-    let y = Shared(y.as_mut_ptr());
+    let y = Output(y.as_mut_ptr());
     pool.run(split.tasks(), &|task| {
         scratch::with(|scratch| {
             let row = scratch.rows::<T::Value>(depth);
@@ -290,7 +290,8 @@ pub fn dense<T: Tile>(tile: T, pool: &Pool, dense: &Dense, x: &[u8], y: &mut [f3
             for b in split.part(task).1 {
                 // SAFETY: `row` holds `depth` values, and a block is packed for them.
                 unsafe {
-                    let (w, notes) = (weights.block(b).as_ptr(), weights.notes(b).as_ptr());
+                    let (w, notes) = (weights.from_block(b), weights.notes_from_block(b));
+                    let (w, notes) = (w.as_ptr(), notes.as_ptr());
                     tile.sums(row.as_ptr(), depth, w, notes, sums.as_mut_ptr());
                 }
                 for c in b * nr..((b + 1) * nr).min(classes) {

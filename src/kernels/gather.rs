@@ -173,10 +173,9 @@ pub fn rows<V: Value>(
     }
     let depth = g.depth().next_multiple_of(kc);
     let n = pixels.len();
-    let rows = scratch.rows::<V>(n * depth);
+    let (rows, pointers) = scratch.rows_and_pointers::<V>(n * depth, n);
     V::windows(g, &conv.border, flip, x, (pixels, depth), rows);
     let start = rows.as_ptr();
-    let pointers = scratch.pointers::<V>(n);
     for (p, pointer) in pointers.iter_mut().enumerate() {
         *pointer = start.wrapping_add(p * depth);
     }

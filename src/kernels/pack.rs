@@ -98,15 +98,13 @@ impl PackedWeights {
         Ok(packed)
     }
 
-    /// For the groups of output channels `nr * block ..`, if the layout has notes: 0 where every
+    /// For the groups of output channels `nr * block` and all after, if the layout has notes: 0 where every
     /// eighth of a channel's weights in a group sum to a magnitude whose products fit 16 bits, else 1.
     #[inline]
     #[must_use]
-    pub fn notes(&self, block: usize) -> &[u8] {
+    pub fn notes_from_block(&self, block: usize) -> &[u8] {
         let groups = self.depth_padded() / self.layout.kc;
-        self.notes
-            .get(block * groups..(block + 1) * groups)
-            .unwrap_or_default()
+        self.notes.get(block * groups..).unwrap_or_default()
     }
 
     /// `depth` rounded up to whole groups.
@@ -115,12 +113,17 @@ impl PackedWeights {
         self.depth.next_multiple_of(self.layout.kc)
     }
 
-    /// The weights of output channels `nr * block ..`.
+    /// The weights of output channels `nr * block` and all after, block by block.
     #[inline]
     #[must_use]
-    pub fn block(&self, block: usize) -> &[i8] {
-        let len = self.layout.nr * self.depth_padded();
-        &self.data[block * len..(block + 1) * len]
+    pub fn from_block(&self, block: usize) -> &[i8] {
+        &self.data[block * self.layout.nr * self.depth_padded()..]
+    }
+
+    /// How many bytes weights of this shape take in a layout.
+    #[must_use]
+    pub fn bytes(out_c: usize, depth: usize, layout: Layout) -> usize {
+        out_c.next_multiple_of(layout.nr) * depth.next_multiple_of(layout.kc)
     }
 
     #[inline]
@@ -142,7 +145,11 @@ impl PackedWeights {
         let Layout { nr, kc, .. } = self.layout;
         let mut plain = vec![0; self.out_c * self.depth];
         for (o, row) in plain.chunks_exact_mut(self.depth).enumerate() {
-            let groups = self.block(o / nr).chunks_exact(kc).skip(o % nr).step_by(nr);
+            let groups = self
+                .from_block(o / nr)
+                .chunks_exact(kc)
+                .skip(o % nr)
+                .step_by(nr);
             for (to, group) in row.chunks_mut(kc).zip(groups) {
                 to.copy_from_slice(&group[..to.len()]);
             }

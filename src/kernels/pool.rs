@@ -2,7 +2,7 @@
 //! compiler; they are a few per mille of a ResNet.
 #![allow(unsafe_code)] // threads write disjoint rows of one output
 
-use super::driver::Shared;
+use super::driver::Output;
 use super::requant::Residual;
 use super::{Geometry, Pool, Quant, Storage, scratch};
 
@@ -14,7 +14,7 @@ pub fn max(pool: &Pool, storage: Storage, g: &Geometry, x: &[u8], y: &mut [u8]) 
     assert_eq!((x.len(), y.len()), (g.input_len(), g.out_pixels() * g.in_c));
     let row = g.out_w() * g.in_c;
     let rows = g.out_h().div_ceil(4 * pool.threads());
-    let y = Shared(y.as_mut_ptr());
+    let y = Output(y.as_mut_ptr());
     pool.run(g.out_h().div_ceil(rows), &|task| {
         for oy in task * rows..((task + 1) * rows).min(g.out_h()) {
             // SAFETY: row `oy` of the output, which is this task's alone.

@@ -28,6 +28,9 @@ const SHAPES: &[(usize, usize, usize, usize, (usize, usize), usize, Padding)] = 
     ( 5,  7,  16,  16, (3, 3), 1, Padding::all(2)),
     ( 3,  3,  48,  32, (3, 3), 1, Padding::all(0)),
     (28, 28,  16,  16, (3, 3), 1, Padding { top: 0, bottom: 2, left: 1, right: 0 }),
+    // more taps than pointers are kept for, and rows that take more than the scratch
+    (20, 20,  32,   8, (15, 15), 1, Padding::all(7)),
+    ( 3,  3, 2049,  3, (5, 5), 1, Padding::all(2)),
     // one channel to nine, one pixel, primes
     ( 1,  1,   1,   1, (1, 1), 1, Padding::all(0)),
     ( 1,  1,   9,  17, (1, 1), 1, Padding::all(0)),

@@ -15,6 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::scratch;
+
 /// How long a thread spins before it sleeps: longer than the pauses between two layers, and nothing against the
 /// pauses between two frames.
 const SPIN: Duration = Duration::from_micros(50);
@@ -262,6 +264,7 @@ impl Shared {
 
     /// A worker's life.
     fn work(&self) {
+        scratch::touch();
         let mut last = 0;
         loop {
             let state = self.state.0.load(Ordering::Acquire);

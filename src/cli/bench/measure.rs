@@ -1,17 +1,15 @@
 //! Runs bundles and keeps the times; what is made of them is for `show` and `plot`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::Arguments;
-use crate::bundle::Bundle;
 use crate::cli::model::precision;
 use crate::cli::progress::Progress;
-use crate::cli::{Failure, inspect, machine};
+use crate::cli::{Failure, machine};
 use crate::cores::Threads;
 use crate::infer::Engine;
 use crate::infer::inspect::LayerInfo;
-use crate::infer::registry::OPERATORS;
 use crate::kernels::Isa;
 use crate::label::Prediction;
 
@@ -69,7 +67,6 @@ fn giga(macs: u64) -> f64 {
 
 /// One bundle while it is measured.
 struct Subject {
-    path: PathBuf,
     engine: Engine,
     prediction: Prediction,
     times: Vec<f64>,
@@ -101,11 +98,8 @@ pub fn all(arguments: &Arguments) -> Result<Vec<Measured>, Failure> {
                 progress.step();
             }
         }
-        // before the layers are counted, which reads the bundles a second time
         let rss = machine::peak_resident();
-        for subject in subjects {
-            measured.push(subject.finish(rss)?);
-        }
+        measured.extend(subjects.into_iter().map(|subject| subject.finish(rss)));
     }
     Ok(measured)
 }
@@ -118,7 +112,6 @@ impl Subject {
             *byte = i.wrapping_mul(2_654_435_761).to_le_bytes()[3];
         }
         Ok(Self {
-            path: path.to_owned(),
             engine,
             prediction: Prediction::default(),
             times: Vec::with_capacity(iters as usize),
@@ -145,18 +138,16 @@ impl Subject {
         Ok(())
     }
 
-    fn finish(self, rss_mib: Option<f64>) -> Result<Measured, Failure> {
+    fn finish(self, rss_mib: Option<f64>) -> Measured {
         let precision = precision(&self.engine);
         let is_int8 = precision == "int8";
         let isa = is_int8.then(|| self.engine.isa());
         let threads = if is_int8 { self.engine.threads() } else { 1 };
         let name = self.engine.manifest().name.clone();
-        drop(self.engine);
-        let bundle = Bundle::open(&self.path, OPERATORS)?;
-        let infos = inspect::layers(&bundle)?;
+        let infos = self.engine.layers().to_vec();
         let mut times = self.times;
         times.sort_by(f64::total_cmp);
-        Ok(Measured {
+        Measured {
             macs: infos.iter().map(|info| info.macs).sum(),
             layers: layers(infos, &self.nodes, times.len()),
             name,
@@ -165,7 +156,7 @@ impl Subject {
             threads,
             times,
             rss_mib,
-        })
+        }
     }
 }
 

@@ -18,15 +18,17 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use thiserror::Error;
 
-use super::driver::Shared;
+use super::driver::Output;
 use super::scratch;
 use super::{Conv, Geometry, PackedWeights, Pool, Requant, Storage};
 use transform::{EDGE, OUT, POINTS, Vectors};
 
 /// Output channels in a block; input channels come in as many.
 pub const CHANNELS: usize = 16;
-/// Bytes of transformed input that a core works on at a time.
-const CACHED_INPUT: usize = 128 << 10;
+/// Bytes of transformed inputs and sums that a core works on at a time.
+const CACHED: usize = scratch::ROWS - (8 << 10);
+/// Tasks per thread that are wanted at least.
+const TASKS_PER_THREAD: usize = 3;
 /// Magnitudes of a channel's weights whose sum of products, values being at most 128, is below 2^25.
 const MOST_WEIGHT: i64 = (1 << 25) / 128;
 
@@ -143,7 +145,7 @@ impl Winograd {
         let g = &conv.geometry;
         let sums = weights.sums();
         let exact = sums.iter().all(|s| s.magnitude < MOST_WEIGHT);
-        if !fits(g) || !exact || !budget.take(g) {
+        if !fits(g) || !exact || conv.input != storage || !budget.take(g) {
             return None;
         }
         let plain = weights.plain();
@@ -209,30 +211,41 @@ fn block<const L: usize>(kernels: &[i8], in_c: usize, out: &mut [i16]) {
     }
 }
 
-/// The grid of output tiles.
+/// The grid of output tiles, and how it is cut into tasks.
 #[derive(Clone, Copy)]
 struct Grid {
     columns: usize,
     tiles: usize,
     /// Tiles per task.
     chunk: usize,
+    /// Blocks of channels per task: not all of them where there are too few tiles for all threads.
+    /// Then inputs are transformed more than once.
+    blocks: usize,
 }
 
 impl Grid {
     fn new(g: &Geometry, threads: usize, group: usize) -> Self {
         let columns = g.out_w().div_ceil(OUT);
         let tiles = columns * g.out_h().div_ceil(OUT);
-        let cached = CACHED_INPUT / (POINTS * g.in_c * size_of::<i16>());
+        let per_tile = POINTS * (g.in_c * size_of::<i16>() + CHANNELS * size_of::<i32>());
         let wanted = if threads == 1 {
-            tiles
+            1
         } else {
-            tiles.div_ceil(3 * threads)
+            threads * TASKS_PER_THREAD
         };
-        let chunk = cached.min(wanted).max(1).next_multiple_of(group);
+        let chunk = (CACHED / per_tile).clamp(1, tiles.div_ceil(wanted).next_multiple_of(group));
+        let chunk = if chunk > group {
+            chunk / group * group
+        } else {
+            chunk
+        };
+        let blocks = g.out_c / CHANNELS;
+        let groups = wanted.div_ceil(tiles.div_ceil(chunk)).min(blocks);
         Self {
             columns,
             tiles,
             chunk,
+            blocks: blocks.div_ceil(groups),
         }
     }
 }
@@ -248,9 +261,12 @@ pub fn conv<P: Products>(
 ) {
     let g = &conv.geometry;
     let grid = Grid::new(g, pool.threads(), P::TILES);
-    let y = Shared(y.as_mut_ptr());
-    pool.run(grid.tiles.div_ceil(grid.chunk), &|task| {
-        let tiles = task * grid.chunk..((task + 1) * grid.chunk).min(grid.tiles);
+    let (chunks, blocks) = (grid.tiles.div_ceil(grid.chunk), g.out_c / CHANNELS);
+    let y = Output(y.as_mut_ptr());
+    pool.run(chunks * blocks.div_ceil(grid.blocks), &|task| {
+        let cut = |at: usize, step: usize, end: usize| at * step..((at + 1) * step).min(end);
+        let tiles = cut(task % chunks, grid.chunk, grid.tiles);
+        let blocks = cut(task / chunks, grid.blocks, blocks);
         scratch::with(|scratch| {
             let transformed = POINTS * grid.chunk * g.in_c;
             let sums = POINTS * grid.chunk * CHANNELS;
@@ -261,10 +277,11 @@ pub fn conv<P: Products>(
                 #[inline(always)]
                 || {
                     inputs(products, conv, x, grid, tiles.clone(), v);
-                    for block in 0..g.out_c / CHANNELS {
+                    for block in blocks {
                         let tiles = tiles.clone();
-                        // SAFETY: `v` and `m` have room for a chunk of tiles; tasks are disjoint in
-                        // tiles, so that no two write the same bytes of `y`.
+                        // SAFETY: `v` and `m` have room for a chunk of tiles (and `m` is aligned: the
+                        // scratch is, and `transformed` is a multiple of 16); tasks are disjoint in
+                        // tiles or in blocks, so that no two write the same bytes of `y`.
                         unsafe {
                             sum(products, weights, block, tiles.len(), v, m);
                             let layer = (conv, weights);
