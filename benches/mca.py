@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 MCA = "llvm-mca-19"
 TURNS = 1000
-MARK = re.compile(r"LLVM-MCA-(BEGIN|END)\s+(\S+)(?:\s+macs=(\d+))?")
+MARK = re.compile(r"LLVM-MCA-(BEGIN|END)(?:\s+(\S+))?(?:\s+macs=(\d+))?\s*$")
 LONG_MULTIPLY = re.compile(r"\b[su]ml[as]l2?\s+v\d+\.(\w+)|\b[su]mull2?\s+v\d+\.(\w+)")
 
 
@@ -80,7 +80,7 @@ def loops(assembly):
                 raise ValueError(f"line {number}: {line.strip()}: inside {name}, or without macs=")
             name, macs, lines = mark[2], int(mark[3]), []
         elif mark:
-            if mark[2] != name:
+            if not name or mark[2] not in (None, name):
                 raise ValueError(f"line {number}: {line.strip()}: ends {name}")
             found.append(Loop(name, macs, tuple(lines)))
             name = None
