@@ -90,7 +90,7 @@ serves() {
     echo "ok   a member of the group reads: $(cut -c 1-100 /tmp/label) ..."
     local code=0
     (as stranger timeout 120 resnetd watch --json) >/tmp/stranger 2>&1 || code=$?
-    [ "$code" = 6 ] && grep -qi permission /tmp/stranger || fail "a stranger got code $code: $(head -n 3 /tmp/stranger)"
+    { [ "$code" = 6 ] && grep -qi permission /tmp/stranger; } || fail "a stranger got code $code: $(head -n 3 /tmp/stranger)"
     echo "ok   a stranger is refused: $(head -n 1 /tmp/stranger)"
     kill "$daemon"
     wait "$daemon" || fail "the daemon ended with $?"
