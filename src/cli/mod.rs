@@ -11,6 +11,7 @@ mod lines;
 mod machine;
 mod model;
 mod progress;
+mod reload;
 mod run;
 mod view;
 mod watch;
