@@ -145,7 +145,7 @@ pub enum DaemonError {
     Socket(#[from] SocketError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
-    #[error("the inference failed beyond repair ({0}); please report this with the lines above")]
+    #[error("a thread failed beyond repair ({0}); please report this with the lines above")]
     Panicked(String),
 }
 
@@ -170,7 +170,7 @@ pub fn run(options: Options, stop: &AtomicBool) -> Result<Totals, DaemonError> {
 
     let threads = Threads::start(options, &hub)?;
     service::ready(&what);
-    let outcome = threads.watch(stop);
+    let outcome = threads.watch(stop, &publisher);
     service::stopping();
     for name in hub.cameras() {
         hub.publish(&view::status(&name, State::Stopping, None));
@@ -241,10 +241,13 @@ impl Threads {
     }
 
     /// Waits for the end, and then for the threads, but not for ever.
-    fn watch(self, stop: &AtomicBool) -> Result<Totals, DaemonError> {
+    fn watch(self, stop: &AtomicBool, publisher: &Publisher) -> Result<Totals, DaemonError> {
         let mut outcome = None;
         while outcome.is_none() && !stop.load(Ordering::Acquire) {
             outcome = self.wait(HEARTBEAT);
+            if outcome.is_none() && !publisher.is_alive() {
+                outcome = Some(Err(DaemonError::Panicked("publishing".into())));
+            }
         }
         self.slots.stop();
         let end = Instant::now() + PATIENCE;
