@@ -28,7 +28,7 @@ pub enum SourceError {
     RawOnly { path: PathBuf, found: String },
     #[error("{} captures in the multi-planar layout only, which is not supported; use the camera stack's own program (rpicam-vid on a Raspberry Pi) or another device node", .0.display())]
     MultiPlanar(PathBuf),
-    #[error("{} offers no usable format (it has {offered}; usable are YUYV NV12 RGB3 BGR3 GREY MJPG)", .path.display())]
+    #[error("{} offers no usable format (it has {offered}; usable are YUYV YVYU UYVY NV12 NV21 YU12 YV12 RGB3 BGR3 RGBP GREY MJPG)", .path.display())]
     NoUsableFormat { path: PathBuf, offered: String },
     #[error(
         "{} does not offer the format {wanted} (usable here: {usable}); name one of those or leave `format=` out",

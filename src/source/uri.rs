@@ -8,6 +8,9 @@ use std::str::FromStr;
 
 use crate::frame::{MAX_SIDE, PixelFormat};
 
+/// What may stand behind `format=`, for messages.
+const FORMATS: &str = "one of YUYV YVYU UYVY NV12 NV21 YU12 YV12 RGB3 BGR3 RGBP GREY MJPG";
+
 /// Which source, and how it is to be set up.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceSpec {
@@ -198,11 +201,10 @@ fn fps(value: &str) -> Result<f64, UriError> {
 }
 
 fn format(value: &str) -> Result<PixelFormat, UriError> {
-    use PixelFormat::{Bgr3, Grey, Mjpg, Nv12, Rgb3, Yuyv};
-    [Yuyv, Nv12, Rgb3, Bgr3, Grey, Mjpg]
+    PixelFormat::ALL
         .into_iter()
         .find(|format| format.to_string().eq_ignore_ascii_case(value))
-        .ok_or_else(|| bad("format", value, "one of YUYV NV12 RGB3 BGR3 GREY MJPG"))
+        .ok_or_else(|| bad("format", value, FORMATS))
 }
 
 fn boolean(key: &'static str, value: &str) -> Result<bool, UriError> {
@@ -242,6 +244,21 @@ mod tests {
             ..V4l2Spec::default()
         };
         assert_eq!(parse("v4l2:/dev/video2"), Ok(SourceSpec::V4l2(spec)));
+    }
+
+    #[test]
+    fn every_format_can_be_asked_for_and_is_named() {
+        for format in PixelFormat::ALL {
+            let spec = V4l2Spec {
+                device: "/dev/video0".into(),
+                format: Some(format),
+                ..V4l2Spec::default()
+            };
+            let name = format.to_string().to_lowercase();
+            let uri = format!("v4l2:/dev/video0?format={name}");
+            assert_eq!(parse(&uri), Ok(SourceSpec::V4l2(spec)));
+            assert!(FORMATS.contains(&format.to_string()));
+        }
     }
 
     #[test]
