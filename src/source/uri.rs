@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::control::Controls;
 use crate::frame::{MAX_SIDE, PixelFormat};
 
 /// What may stand behind `format=`, for messages.
@@ -29,6 +30,8 @@ pub struct V4l2Spec {
     /// Frames per second.
     pub fps: Option<f64>,
     pub format: Option<PixelFormat>,
+    /// Not part of the URI: the configuration says them beside it.
+    pub controls: Controls,
 }
 
 /// `images:PATH?fps=N&loop=true`.
@@ -230,6 +233,7 @@ mod tests {
             size: Some((1280, 720)),
             fps: Some(30.0),
             format: Some(PixelFormat::Yuyv),
+            controls: Controls::new(),
         };
         assert_eq!(
             parse("v4l2:/dev/video0?size=1280x720&fps=30&format=YUYV"),
