@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `source` | the first camera, else `demo:` | a machine with one camera needs no configuration |
 //! | `[[camera]]` with `name` and `source` | one camera named `camera` | for several, in place of `source` |
+//! | `[controls]`; inside `[[camera]]` its `controls` | what the camera has | exposure, white balance and so on by the names and values that `resnetd devices --controls` shows: `controls = { auto_exposure = "Manual Mode", exposure_time_absolute = 150, white_balance_automatic = false }` |
 //! | `model` or `models` | the model that comes with the program: in `models/` here, in the source tree of the build, in `/usr/share/resnetd/models` | `models` is a list in order of preference, or a folder |
 //! | `socket` | systemd's, `/run/resnetd/`, `$XDG_RUNTIME_DIR`, `/tmp/resnetd-UID/`, the first that works | clients look in the same places |
 //! | `threads` | one for each performance core | more only wait for each other; fewer leave cores to other programs |
@@ -19,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::control::Controls;
 use crate::cores::Threads;
 use crate::plain_file;
 
@@ -32,6 +34,9 @@ pub struct Config {
     pub source: Option<String>,
     #[serde(default)]
     pub camera: Vec<Camera>,
+    /// Of the camera that `source` (or nobody) names.
+    #[serde(default)]
+    pub controls: Controls,
     pub model: Option<PathBuf>,
     pub models: Option<Models>,
     pub socket: Option<PathBuf>,
@@ -52,6 +57,8 @@ pub struct Fps(f32);
 pub struct Camera {
     pub name: CameraName,
     pub source: String,
+    #[serde(default)]
+    pub controls: Controls,
 }
 
 /// What a camera is called in messages: 1 to 64 characters, none of them a control character.
@@ -134,6 +141,9 @@ impl Config {
         };
         if self.source.is_some() && !self.camera.is_empty() {
             return both("source", "[[camera]]");
+        }
+        if !self.controls.is_empty() && !self.camera.is_empty() {
+            return both("[controls]", "[[camera]]");
         }
         if self.model.is_some() && self.models.is_some() {
             return both("model", "models");

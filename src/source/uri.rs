@@ -10,6 +10,7 @@ use std::str::FromStr;
 use super::http::url::Url;
 use super::pipe::Input;
 use super::stream::Kind;
+use crate::control::Controls;
 use crate::frame::{MAX_SIDE, PixelFormat};
 
 /// What may stand behind `format=`, for messages.
@@ -39,6 +40,8 @@ pub struct V4l2Spec {
     /// Frames per second.
     pub fps: Option<f64>,
     pub format: Option<PixelFormat>,
+    /// Not part of the URI: the configuration says them beside it.
+    pub controls: Controls,
 }
 
 /// `images:PATH?fps=N&loop=true`.
@@ -295,6 +298,7 @@ mod tests {
             size: Some((1280, 720)),
             fps: Some(30.0),
             format: Some(PixelFormat::Yuyv),
+            controls: Controls::new(),
         };
         assert_eq!(
             parse("v4l2:/dev/video0?size=1280x720&fps=30&format=YUYV"),
