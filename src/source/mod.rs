@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::frame::Frame;
 
 mod error;
+#[cfg(any(test, feature = "tools"))]
+pub mod fault;
 mod glob;
 pub mod images;
 pub mod uri;
