@@ -7,12 +7,12 @@ mod devices;
 mod doctor;
 mod exit;
 mod inspect;
-mod lines;
+pub mod lines;
 mod machine;
 mod model;
 mod progress;
 mod run;
-mod view;
+pub mod view;
 mod watch;
 #[cfg(feature = "tools")]
 pub mod workshop;
