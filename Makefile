@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-avx512 test-vm test-all soak bench-arm bench-peers cross install uninstall models clean need tools
+.PHONY: help run test test-arm test-avx512 test-vm test-deb test-all soak fuzz bench-arm bench-peers cross deb install uninstall models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -30,7 +30,7 @@ test-arm: cross need ## run the ARM binary under QEMU and compare its output wit
 test-avx512: ## run the AVX512-VNNI kernels' tests on an emulated processor, where this one lacks it
 	cross/avx512.sh
 
-test-all: test test-arm test-avx512 ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
+test-all: test test-arm test-avx512 fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
 	DATA=$(DATA) models/check.sh
 
@@ -38,6 +38,10 @@ soak: need ## the daemon under load for a while, and whether its memory and desc
 	cargo build --release --bin resnetd
 	@cross/need.sh python3
 	/usr/bin/python3 tests/soak.py target/release/resnetd --minutes $(or $(MINUTES),30)
+
+fuzz: need ## feed every reader of foreign bytes what libFuzzer makes up, each for a while: make fuzz SECONDS=30
+	@cross/need.sh g++
+	fuzz/run.sh $(or $(SECONDS),30) $(TARGET)
 
 bench-arm: cross ## instructions of one inference on Cortex-A76 and A72, cycles of the inner loops: make bench-arm MODEL=BUNDLE
 	EMIT=asm cross/build.sh

@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("slot", "frame"),
     // the stages
     ("source", "frame plain_file ratelimit"),
+    ("source::fault", "frame random"),
     ("preprocess", "frame spec"),
     ("infer", "bundle cores kernels label spec"),
     ("smooth", "label"),

@@ -10,6 +10,8 @@ use crate::frame::Frame;
 mod backoff;
 mod error;
 pub mod exec;
+#[cfg(any(test, feature = "tools"))]
+pub mod fault;
 mod glob;
 pub mod http;
 pub mod images;
