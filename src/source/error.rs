@@ -51,6 +51,13 @@ pub enum SourceError {
         source: io::Error,
     },
 
+    #[error(
+        "`{scheme}:-` reads a video from standard input, which is a terminal; pipe one in: `rpicam-vid -t 0 --codec mjpeg -o - | resnetd run --source mjpeg:-`"
+    )]
+    Terminal { scheme: &'static str },
+    #[error("cannot read {}: {source}; name a file or pipe that is there and readable", .path.display())]
+    Stream { path: PathBuf, source: io::Error },
+
     #[error("cannot read {}: {source}; name pictures that are there and readable", .path.display())]
     File { path: PathBuf, source: io::Error },
     #[error("{} is not a usable picture: {why}; give an intact JPEG or PNG file", .path.display())]
