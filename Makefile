@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-avx512 test-all bench-arm bench-peers cross models clean need tools
+.PHONY: help run test test-arm test-vm test-avx512 test-all bench-arm bench-peers cross models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -27,10 +27,14 @@ cross: ## build the static ARM binary, target/aarch64-unknown-linux-musl/release
 test-arm: cross need ## run the ARM binary under QEMU and compare its output with this machine's, byte for byte
 	cross/compare.sh
 
+test-vm: cross need ## run the ARM binary in an emulated machine with cameras that come and go: make test-vm ONLY="sigterm_ends_it"
+	@cross/need.sh python3
+	@/usr/bin/python3 tests/vm/cameras.py $(ONLY)
+
 test-avx512: ## run the AVX512-VNNI kernels' tests on an emulated processor, where this one lacks it
 	cross/avx512.sh
 
-test-all: test test-arm test-avx512 ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
+test-all: test test-arm test-vm test-avx512 ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
 	DATA=$(DATA) models/check.sh
 
