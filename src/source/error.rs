@@ -39,12 +39,24 @@ pub enum SourceError {
         wanted: PixelFormat,
         usable: String,
     },
+    #[error("{}: {trouble}", .path.display())]
+    NoSignal {
+        path: PathBuf,
+        trouble: &'static str,
+    },
     #[error("{}: {step} failed: {source}; if this stays, unplug and replug the camera", .path.display())]
     Device {
         path: PathBuf,
         step: &'static str,
         source: io::Error,
     },
+
+    #[error(
+        "`{scheme}:-` reads a video from standard input, which is a terminal; pipe one in: `rpicam-vid -t 0 --codec mjpeg -o - | resnetd run --source mjpeg:-`"
+    )]
+    Terminal { scheme: &'static str },
+    #[error("cannot read {}: {source}; name a file or pipe that is there and readable", .path.display())]
+    Stream { path: PathBuf, source: io::Error },
 
     #[error("cannot read {}: {source}; name pictures that are there and readable", .path.display())]
     File { path: PathBuf, source: io::Error },
