@@ -27,13 +27,17 @@ cross: ## build the static ARM binary, target/aarch64-unknown-linux-musl/release
 test-arm: cross need ## run the ARM binary under QEMU and compare its output with this machine's, byte for byte
 	cross/compare.sh
 
+test-vm: cross need ## run the ARM binary in an emulated machine with cameras that come and go: make test-vm ONLY="sigterm_ends_it"
+	@cross/need.sh python3
+	@/usr/bin/python3 tests/vm/cameras.py $(ONLY)
+
 test-avx512: ## run the AVX512-VNNI kernels' tests on an emulated processor, where this one lacks it
 	cross/avx512.sh
 
 test-deb: need ## install, use, upgrade and purge the packages in a Debian of their own
 	systemd/debian/test.sh
 
-test-all: test test-arm test-avx512 test-deb fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
+test-all: test test-arm test-vm test-avx512 test-deb fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
 	DATA=$(DATA) models/check.sh
 

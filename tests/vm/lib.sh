@@ -4,14 +4,16 @@
 # device, and ends well by returning, else by `fail REASON` or `skip REASON`. It has PATIENCE seconds.
 # shellcheck shell=dash
 
-CAMERAS=9
+CAMERAS=10
+MULTI_PLANAR=/dev/video9 # the last one; all others have one plane
 PATIENCE=120
 TINY=/models/tiny.nnef.tar
 only=$(sed -n 's/.*vm_only=\([a-z0-9_,]*\).*/\1/p' /proc/cmdline)
 
 # Every camera has two inputs: 0 a webcam with its list of sizes, 1 HDMI with a scaler, which gives any size.
 load_cameras() {
-    insmod /modules/vivid.ko n_devs=$CAMERAS "node_types=$(each 0x1)" "num_inputs=$(each 2)" "input_types=$(each 0xc)"
+    insmod /modules/vivid.ko n_devs=$CAMERAS "node_types=$(each 0x1)" "num_inputs=$(each 2)" "input_types=$(each 0xc)" \
+        multiplanar=1,1,1,1,1,1,1,1,1,2
 }
 
 each() { yes "$1" | head -n $CAMERAS | paste -s -d ,; }
@@ -55,7 +57,7 @@ verdict() {
 show() {
     {
         for file in "/tmp/$1"/*; do
-            [ ! -f "$file" ] || tail -n 15 "$file" | tr -cd '\11\12\40-\176' | cut -c 1-300 | sed "s|^|\| ${file##*/}: |"
+            [ ! -f "$file" ] || [ "${file%.png}" != "$file" ] || tail -n 15 "$file" | tr -cd '\11\12\40-\176' | cut -c 1-300 | sed "s|^|\| ${file##*/}: |"
         done
         echo "FAIL $1: $2"
     } >"/tmp/$1.shown"
@@ -114,9 +116,17 @@ daemon() {
     RESNETD_LOG=info resnetd run --model "$MODEL" --socket "$PWD/socket" --source "v4l2:$CAMERA$QUERY" --threads 1 "$@" \
         >>log 2>&1 &
     DAEMON=$!
-    await 60 1 "labels on" log "the daemon's start"
+    subscribe
+}
+
+# Waits until the daemon listens, then attaches the subscriber.
+subscribe() {
+    soon 60 listens_or_gone || fail "the daemon did not start within 60 s"
+    still_runs
     resnetd watch --json --socket "$PWD/socket" >>seen 2>>watch.log &
 }
+
+listens_or_gone() { grep -q "labels on" log || ! runs "$DAEMON"; }
 
 # states: those told so far, in their order, on one line.
 states() { sed -n 's/.*"type":"status".*"state":"\([a-z_]*\)".*/\1/p' seen | tr '\n' ' '; }

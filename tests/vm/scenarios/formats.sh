@@ -3,6 +3,7 @@
 # shellcheck shell=dash
 
 FIRST=5
+REFERENCES=/tmp/references
 
 sized() {
     number=$FIRST
@@ -13,12 +14,16 @@ sized() {
     done
 }
 
+# The labels of the still picture from a file, the same for all scenarios.
 reference() {
     vmtool input "$CAMERA" 1 || fail "$CAMERA has no HDMI input"
     still 0
+    file=$REFERENCES/$1.$like
+    [ ! -s "$file" ] || return 0
+    mkdir -p "$REFERENCES"
     vmtool picture "$CAMERA" "$like" "$1" "$1.png" || fail "no picture of $1 could be taken"
-    resnetd classify --json --model "$TINY" "$1.png" 2>>classify.log | scores >"$1.file"
-    [ -s "$1.file" ] || fail "the picture of $1 was not classified"
+    resnetd classify --json --model "$TINY" "$1.png" 2>>classify.log | scores >"$file"
+    [ -s "$file" ] || fail "the picture of $1 was not classified"
 }
 
 camera() { printf '[[camera]]\nname = "%s"\nsource = "v4l2:%s?size=%s&format=%s"\n' "$1" "$CAMERA" "$1" "$format" >>config.toml; }
@@ -42,9 +47,10 @@ difference() {
 same() {
     grep -q "\"image\":{\"width\":${1%x*},\"height\":${1#*x}}" "$1.seen" || fail "no picture of $1: $(head -n 1 "$1.seen" | cut -c 1-200)"
     scores <"$1.seen" | tail -n 1 >"$1.camera"
-    far=$(difference "$1.camera" "$1.file")
+    file=$REFERENCES/$1.$like
+    far=$(difference "$1.camera" "$file")
     echo "$format $1: scores differ by $far" | tee -a /tmp/differences
-    awk "BEGIN { exit !($far <= $bound) }" || fail "$1: the scores differ by $far: $(cat "$1.camera"), and in the file $(cat "$1.file")"
+    awk "BEGIN { exit !($far <= $bound) }" || fail "$1: the scores differ by $far: $(cat "$1.camera"), and in the file $(cat "$file")"
 }
 
 # in_format FOURCC BOUND [LIKE]: the labels are those of a file of the same picture, its scores within BOUND.
@@ -55,8 +61,7 @@ in_format() {
     sized camera
     RESNETD_LOG=info resnetd run --config config.toml --model "$TINY" --socket "$PWD/socket" --threads 1 >log 2>&1 &
     DAEMON=$!
-    await 60 1 "labels on" log "the daemon's start"
-    resnetd watch --json --socket "$PWD/socket" >seen 2>watch.log &
+    subscribe
     soon 60 all_seen || fail "no labels of $size within 60 s"
     still_runs
     kill "$DAEMON"

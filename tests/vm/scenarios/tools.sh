@@ -26,6 +26,11 @@ scenario_devices_lists_the_camera() {
     grep -q "\"path\":\"$CAMERA\"" json || fail "$CAMERA is not in the JSON"
 }
 
+scenario_devices_explains_a_multi_planar_node() {
+    resnetd devices >out 2>&1 || fail "it ended with $?"
+    grep -A 1 "^$MULTI_PLANAR" out | grep -q 'multi-planar.*; use' || fail "no remedy: $(grep -A 1 "^$MULTI_PLANAR" out)"
+}
+
 scenario_doctor_shows_the_camera() {
     resnetd doctor >out 2>&1
     grep -q "$CAMERA .*vivid.*, usable" out || fail "$CAMERA is not shown as usable"

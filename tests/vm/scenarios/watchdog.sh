@@ -10,7 +10,7 @@ supervised() {
     SUPERVISOR=$!
     await 90 1 READY=1 record "READY=1"
     DAEMON=$(sed -n 's/.* started //p' record)
-    resnetd watch --json --socket "$PWD/socket" >>seen 2>>watch.log &
+    subscribe
 }
 
 three_periods_alive() {
