@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-avx512 test-all bench-arm bench-peers cross models clean need tools
+.PHONY: help run test test-arm test-avx512 test-all bench-arm bench-peers cross install uninstall models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -38,6 +38,12 @@ bench-arm: cross ## instructions of one inference on Cortex-A76 and A72, cycles 
 	EMIT=asm cross/build.sh
 	cross/need.sh qemu-user gcc libc6-dev python3 llvm-19
 	/usr/bin/python3 benches/arm.py $(MODEL)
+
+install: ## install what was built: make install DESTDIR= PREFIX=/usr BINARY=target/release/resnetd
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BINARY="$(BINARY)" systemd/install.sh
+
+uninstall: ## remove it again, but for what was changed
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BINARY="$(BINARY)" systemd/install.sh uninstall
 
 models: need ## make the default bundle anew: make models DATA=FOLDER
 	DATA=$(DATA) models/build.sh
