@@ -8,6 +8,7 @@
 //! | `socket` | systemd's, `/run/resnetd/`, `$XDG_RUNTIME_DIR`, `/tmp/resnetd-UID/`, the first that works | clients look in the same places |
 //! | `threads` | one for each performance core | more only wait for each other; fewer leave cores to other programs |
 //! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
+//! | `target_fps` | as many as the processor can | of each camera, per second: fewer leave time, power and heat to others |
 //! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
 //!
 //! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
@@ -25,7 +26,7 @@ use crate::plain_file;
 const LARGEST: u64 = 1024 * 1024;
 
 /// The file as it is written. A missing key is None.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub source: Option<String>,
@@ -37,7 +38,13 @@ pub struct Config {
     pub threads: Option<Threads>,
     pub smoothing_ms: Option<u32>,
     pub stale_s: Option<NonZeroUsize>,
+    pub target_fps: Option<Fps>,
 }
+
+/// Frames per second, 0.01 to 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f32")]
+pub struct Fps(f32);
 
 /// One of several cameras.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -143,6 +150,25 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+impl Fps {
+    #[must_use]
+    pub fn get(self) -> f32 {
+        self.0
+    }
+}
+
+impl TryFrom<f32> for Fps {
+    type Error = &'static str;
+
+    fn try_from(fps: f32) -> Result<Self, Self::Error> {
+        if (0.01..=1000.0).contains(&fps) {
+            Ok(Self(fps))
+        } else {
+            Err("frames per second must be 0.01 to 1000")
+        }
     }
 }
 

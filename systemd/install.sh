@@ -21,7 +21,7 @@ files() {
     [ ! -f "$binary-model" ] || echo "755 $binary-model $prefix/bin/resnetd-model"
     echo "644 systemd/resnetd.service $prefix/lib/systemd/system/resnetd.service"
     echo "644 systemd/resnetd.socket $prefix/lib/systemd/system/resnetd.socket"
-    echo "644 systemd/sysusers.conf $prefix/lib/sysusers.d/resnetd.conf"
+    echo "644 systemd/resnetd.sysusers $prefix/lib/sysusers.d/resnetd.conf"
     echo "644 models/resnet50-imagenette.nnef.tar $prefix/share/resnetd/models/resnet50-imagenette.nnef.tar"
     for file in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/EXIT_CODES.md; do
         echo "644 $file $doc/${file##*/}"

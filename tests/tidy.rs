@@ -51,10 +51,12 @@ const ARROWS: &[(&str, &str)] = &[
     // the programs, and the crate's own file
     (PROGRAM, "cli"),
     (WORKSHOP_PROGRAM, "cli"),
+    (PAGES_PROGRAM, "cli"),
     (ROOT, ""),
 ];
 const PROGRAM: &str = "src/main.rs";
 const WORKSHOP_PROGRAM: &str = "src/bin/resnetd-model.rs";
+const PAGES_PROGRAM: &str = "src/bin/resnetd-pages.rs";
 const ROOT: &str = "src/lib.rs";
 
 const STAGES: &[&str] = &["source", "preprocess", "infer", "smooth", "publish"];

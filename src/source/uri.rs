@@ -71,6 +71,14 @@ pub enum UriError {
     },
 }
 
+impl SourceSpec {
+    /// Whether it is a camera, which may be away for a while; not something that is there or a mistake.
+    #[must_use]
+    pub fn may_vanish(&self) -> bool {
+        matches!(self, Self::V4l2(_))
+    }
+}
+
 impl FromStr for SourceSpec {
     type Err = UriError;
 

@@ -4,16 +4,17 @@
 # device, and ends well by returning, else by `fail REASON` or `skip REASON`. It has PATIENCE seconds.
 # shellcheck shell=dash
 
-CAMERAS=5
+CAMERAS=9
 PATIENCE=120
 TINY=/models/tiny.nnef.tar
 only=$(sed -n 's/.*vm_only=\([a-z0-9_,]*\).*/\1/p' /proc/cmdline)
 
 # Every camera has two inputs: 0 a webcam with its list of sizes, 1 HDMI with a scaler, which gives any size.
 load_cameras() {
-    insmod /modules/vivid.ko n_devs=$CAMERAS node_types=0x1,0x1,0x1,0x1,0x1 num_inputs=2,2,2,2,2 \
-        input_types=0xc,0xc,0xc,0xc,0xc
+    insmod /modules/vivid.ko n_devs=$CAMERAS "node_types=$(each 0x1)" "num_inputs=$(each 2)" "input_types=$(each 0xc)"
 }
+
+each() { yes "$1" | head -n $CAMERAS | paste -s -d ,; }
 
 # lane NUMBER SCENARIO...: one after the other on /dev/videoNUMBER.
 lane() {

@@ -3,7 +3,7 @@
  *
  *   vmtool control DEVICE [NAME VALUE]        sets a control by its name; lists them without one
  *   vmtool input DEVICE NUMBER                chooses an input
- *   vmtool picture DEVICE WxH FILE            one RGB3 frame as a PNG
+ *   vmtool picture DEVICE RGB3|GREY WxH FILE  one frame as a PNG
  *   vmtool hold DEVICE WxH SECONDS            captures for so long and throws the frames away
  *   vmtool open DEVICE SECONDS                keeps the device open and does nothing with it
  *   vmtool supervise SECONDS LOG COMMAND...   runs a command as systemd would with WatchdogSec=SECONDS
@@ -70,21 +70,32 @@ static int control(int fd, const char *name, long value)
 
 /* Capturing */
 
+/* A call that waits, up to 20 seconds, for a camera that another program has. */
+static void call(int fd, unsigned long what, void *argument, const char *doing)
+{
+	double end = now() + 20;
+	while (ioctl(fd, what, argument) < 0) {
+		if (errno != EBUSY || now() > end)
+			die(doing);
+		usleep(5000);
+	}
+}
+
 enum { BUFFERS = 3 };
 static struct { void *start; size_t length; } buffers[BUFFERS];
 
-static struct v4l2_pix_format begin(int fd, const char *size)
+static struct v4l2_pix_format begin(int fd, uint32_t fourcc, const char *size)
 {
 	struct v4l2_format f = {.type = V4L2_BUF_TYPE_VIDEO_CAPTURE};
 	if (sscanf(size, "%ux%u", &f.fmt.pix.width, &f.fmt.pix.height) != 2)
 		die(size);
-	f.fmt.pix.pixelformat = V4L2_PIX_FMT_RGB24;
+	f.fmt.pix.pixelformat = fourcc;
 	f.fmt.pix.field = V4L2_FIELD_NONE;
-	if (ioctl(fd, VIDIOC_S_FMT, &f) < 0)
-		die("setting the format");
+	call(fd, VIDIOC_S_FMT, &f, "setting the format");
 	struct v4l2_requestbuffers r = {.count = BUFFERS, .type = f.type, .memory = V4L2_MEMORY_MMAP};
-	if (ioctl(fd, VIDIOC_REQBUFS, &r) < 0 || r.count > BUFFERS)
-		die("making buffers");
+	call(fd, VIDIOC_REQBUFS, &r, "making buffers");
+	if (r.count > BUFFERS)
+		die("too many buffers");
 	for (unsigned i = 0; i < r.count; i++) {
 		struct v4l2_buffer b = {.index = i, .type = f.type, .memory = V4L2_MEMORY_MMAP};
 		if (ioctl(fd, VIDIOC_QUERYBUF, &b) < 0)
@@ -111,7 +122,7 @@ static struct v4l2_buffer take(int fd)
 
 static void hold(int fd, const char *size, double seconds)
 {
-	begin(fd, size);
+	begin(fd, V4L2_PIX_FMT_RGB24, size);
 	puts("holding");
 	fflush(stdout);
 	for (double end = now() + seconds; now() < end;) {
@@ -165,7 +176,8 @@ static void add_adler(const uint8_t *p, size_t n)
 /* One stored block per row, each beginning with its filter byte 0. */
 static void png(const char *file, const uint8_t *rows, struct v4l2_pix_format pix)
 {
-	uint32_t row = pix.width * 3;
+	int grey = pix.pixelformat == V4L2_PIX_FMT_GREY;
+	uint32_t row = pix.width * (grey ? 1 : 3);
 	out = fopen(file, "w");
 	if (!out || row + 1 > 65535)
 		die(file);
@@ -173,7 +185,7 @@ static void png(const char *file, const uint8_t *rows, struct v4l2_pix_format pi
 	chunk(13, "IHDR");
 	put32(pix.width);
 	put32(pix.height);
-	put("\x08\x02\0\0\0", 5);
+	put((uint8_t[]){8, grey ? 0 : 2, 0, 0, 0}, 5);
 	end_chunk();
 	chunk(2 + pix.height * (5 + 1 + row) + 4, "IDAT");
 	put("\x78\x01", 2);
@@ -193,9 +205,10 @@ static void png(const char *file, const uint8_t *rows, struct v4l2_pix_format pi
 		die(file);
 }
 
-static void picture(int fd, const char *size, const char *file)
+static void picture(int fd, const char *format, const char *size, const char *file)
 {
-	struct v4l2_pix_format pix = begin(fd, size);
+	uint32_t fourcc = strcmp(format, "GREY") ? V4L2_PIX_FMT_RGB24 : V4L2_PIX_FMT_GREY;
+	struct v4l2_pix_format pix = begin(fd, fourcc, size);
 	struct v4l2_buffer b;
 	for (int i = 0; i < 2; i++) { /* the second one, drawn wholly after the start */
 		b = take(fd);
@@ -295,10 +308,9 @@ int main(int n, char **a)
 		return control(device(a[2]), n == 5 ? a[3] : NULL, n == 5 ? atol(a[4]) : 0);
 	if (!strcmp(what, "input") && n == 4) {
 		int input = atoi(a[3]);
-		if (ioctl(device(a[2]), VIDIOC_S_INPUT, &input) < 0)
-			die("choosing the input");
-	} else if (!strcmp(what, "picture") && n == 5) {
-		picture(device(a[2]), a[3], a[4]);
+		call(device(a[2]), VIDIOC_S_INPUT, &input, "choosing the input");
+	} else if (!strcmp(what, "picture") && n == 6) {
+		picture(device(a[2]), a[3], a[4], a[5]);
 	} else if (!strcmp(what, "hold") && n == 5) {
 		hold(device(a[2]), a[3], atof(a[4]));
 	} else if (!strcmp(what, "open") && n == 4) {
