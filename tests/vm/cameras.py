@@ -101,4 +101,5 @@ def main():
     return 0 if machine.judge(console, names, log.relative_to(REPOSITORY)) else 1
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
