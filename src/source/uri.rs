@@ -99,7 +99,7 @@ impl SourceSpec {
     /// Whether it is a camera, which may be away for a while; not something that is there or a mistake.
     #[must_use]
     pub fn may_vanish(&self) -> bool {
-        matches!(self, Self::V4l2(_))
+        matches!(self, Self::V4l2(_) | Self::Exec(_) | Self::Http(_))
     }
 }
 
