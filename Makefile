@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-avx512 test-deb test-all bench-arm bench-peers cross pages deb install uninstall models clean need tools
+.PHONY: help run test test-arm test-avx512 test-vm test-deb test-all soak fuzz bench-arm bench-peers cross pages deb install uninstall models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -27,15 +27,28 @@ cross: ## build the static ARM binary, target/aarch64-unknown-linux-musl/release
 test-arm: cross need ## run the ARM binary under QEMU and compare its output with this machine's, byte for byte
 	cross/compare.sh
 
+test-vm: cross need ## run the ARM binary in an emulated machine with cameras that come and go: make test-vm ONLY="sigterm_ends_it"
+	@cross/need.sh python3
+	@/usr/bin/python3 tests/vm/cameras.py $(ONLY)
+
 test-avx512: ## run the AVX512-VNNI kernels' tests on an emulated processor, where this one lacks it
 	cross/avx512.sh
 
 test-deb: need ## install, use, upgrade and purge the packages in a Debian of their own
 	systemd/debian/test.sh
 
-test-all: test test-arm test-avx512 test-deb ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
+test-all: test test-arm test-vm test-avx512 test-deb fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
 	DATA=$(DATA) models/check.sh
+
+soak: need ## the daemon under load for a while, and whether its memory and descriptors stay: make soak MINUTES=30
+	cargo build --release --bin resnetd
+	@cross/need.sh python3
+	/usr/bin/python3 tests/soak.py target/release/resnetd --minutes $(or $(MINUTES),30)
+
+fuzz: need ## feed every reader of foreign bytes what libFuzzer makes up, each for a while: make fuzz SECONDS=30
+	@cross/need.sh g++
+	fuzz/run.sh $(or $(SECONDS),30) $(TARGET)
 
 bench-arm: cross ## instructions of one inference on Cortex-A76 and A72, cycles of the inner loops: make bench-arm MODEL=BUNDLE
 	EMIT=asm cross/build.sh

@@ -118,25 +118,20 @@ fn every_example_has_a_configuration_that_is_read() {
     }
 }
 
-/// The commented-out settings of the default configuration, each one (or each run of lines) a file of its own.
+/// The commented-out settings of the default configuration, each one or each table a file of its own.
 fn settings(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
+    let mut in_table = false;
     for line in text.lines() {
-        let Some(line) = line.strip_prefix('#').filter(|line| {
-            line.starts_with("[[") || line.split_once(" = ").is_some_and(|(key, _)| is_key(key))
-        }) else {
-            continue;
-        };
+        let line = line.strip_prefix('#').unwrap_or_default();
+        let header = line.starts_with('[');
+        let value = line.split_once(" = ").is_some_and(|(key, _)| is_key(key));
         match found.last_mut() {
-            Some(open)
-                if open.starts_with("[[")
-                    && !line.starts_with("[[")
-                    && open.lines().count() < 3 =>
-            {
-                *open += &format!("{line}\n");
-            }
-            _ => found.push(format!("{line}\n")),
+            Some(table) if value && in_table => *table += &format!("{line}\n"),
+            _ if value || header => found.push(format!("{line}\n")),
+            _ => {}
         }
+        in_table = header || (value && in_table);
     }
     found
 }
@@ -171,7 +166,7 @@ fn the_default_configuration_explains_every_key() {
     let keys: Vec<&str> = keys.split('`').skip(1).step_by(2).collect();
     assert!(keys.len() > 5, "{error}");
     for key in keys {
-        let mentioned = [format!("{key} = "), format!("[[{key}]]")]
+        let mentioned = [format!("{key} = "), format!("[{key}]")]
             .iter()
             .any(|form| text.contains(form));
         assert!(mentioned, "systemd/resnetd.toml does not explain `{key}`");

@@ -8,14 +8,15 @@ mod doctor;
 mod exit;
 mod inspect;
 mod journal;
-mod lines;
+pub mod lines;
 mod machine;
 mod model;
 #[cfg(feature = "pages")]
 pub mod pages;
 mod progress;
+mod reload;
 mod run;
-mod view;
+pub mod view;
 mod watch;
 #[cfg(feature = "tools")]
 pub mod workshop;

@@ -151,6 +151,15 @@ impl Candidates {
     }
 }
 
+/// The bundles that are tried, in this order.
+///
+/// # Errors
+/// If there is none.
+pub fn paths(models: Option<&Models>) -> Result<Vec<PathBuf>, Failure> {
+    let Candidates { first, others, .. } = candidates(models)?;
+    Ok(std::iter::once(first).chain(others).collect())
+}
+
 /// Those of a list, those of a folder, else the one that comes with the program.
 fn candidates(models: Option<&Models>) -> Result<Candidates, Failure> {
     let (paths, why) = match models {
