@@ -118,7 +118,8 @@ impl Smoother {
             Some(last) if !self.pass_through => self.share(at.saturating_duration_since(last)),
             _ => 1.0,
         };
-        self.last = Some(self.last.map_or(at, |last| last.max(at)));
+        // Not the later of both: a clock that was ahead for one frame must not stop time until it has caught up.
+        self.last = Some(at);
         self.average.resize(probabilities.len(), 0.0);
         for (average, &probability) in self.average.iter_mut().zip(probabilities) {
             let probability = if probability.is_nan() {
@@ -154,10 +155,8 @@ impl Smoother {
         }
         let (class_id, _) = best?;
         let leader = self.leader.filter(|leader| leader.class_id == class_id);
-        self.leader = Some(leader.unwrap_or(Leader {
-            class_id,
-            since: at,
-        }));
+        let since = leader.map_or(at, |leader| leader.since.min(at));
+        self.leader = Some(Leader { class_id, since });
         self.leader
     }
 
@@ -274,6 +273,20 @@ mod tests {
             smoother.average[0]
         };
         assert!((average_after_a_second(5) - average_after_a_second(60)).abs() < 1e-4);
+    }
+
+    #[test]
+    fn a_frame_from_the_future_does_not_stop_time() {
+        let (start, hour) = (Instant::now(), Duration::from_secs(3600));
+        let mut smoother = Smoother::new(Settings::default());
+        feed(&mut smoother, start, &[[0.9, 0.1]; 30]);
+        smoother.update(&[0.9, 0.1], start + hour).unwrap();
+        let after = feed(&mut smoother, start + 31 * FRAME, &[[0.1, 0.9]; 30]);
+        assert_eq!(changes(&after), [1]);
+        // nor does one of a class that begins to lead with it
+        smoother.update(&[0.9, 0.1], start + hour).unwrap();
+        let after = feed(&mut smoother, start + 62 * FRAME, &[[0.55, 0.45]; 60]);
+        assert_eq!(after.last().unwrap().top.class_id, 0);
     }
 
     #[test]

@@ -16,7 +16,7 @@ Exit codes:
   1  internal failure: please report it
   2  wrong arguments
   3  the configuration file or environment
-  4  the model (bundle): missing, damaged, foreign
+  4  the model (bundle): missing, damaged, foreign, too large for the memory
   5  the source or camera: missing, busy, no permission
   6  the socket: cannot be made, is taken, nobody listens
   7  an input file cannot be read or is no picture

@@ -8,7 +8,7 @@ mod doctor;
 mod exit;
 mod inspect;
 mod journal;
-mod lines;
+pub mod lines;
 mod machine;
 mod model;
 #[cfg(feature = "pages")]
@@ -16,7 +16,7 @@ pub mod pages;
 mod progress;
 mod reload;
 mod run;
-mod view;
+pub mod view;
 mod watch;
 #[cfg(feature = "tools")]
 pub mod workshop;

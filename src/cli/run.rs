@@ -15,6 +15,7 @@ use super::model::Loaded;
 use super::reload::FromFile;
 use super::view::Screen;
 use crate::config::{Config, Fps, Models};
+use crate::control::Controls;
 use crate::cores::Threads;
 use crate::daemon::{self, Camera, Settings};
 use crate::publish::path::Places;
@@ -85,6 +86,7 @@ pub struct Named {
     pub name: String,
     /// None: the first camera, else `demo:`.
     pub uri: Option<String>,
+    pub controls: Controls,
     /// Named by the configuration, so that it may come later; one that a flag names must be there.
     pub configured: bool,
 }
@@ -154,18 +156,18 @@ pub const OPENED_LATER: bool = true;
 
 /// What the daemon watches. With `later` its own thread opens what may come and go, and it need not be there now.
 pub fn camera(named: &Named, later: bool) -> Result<Camera, SourceError> {
-    let spec: Option<SourceSpec> = named.uri.as_deref().map(str::parse).transpose()?;
-    let later = later && spec.as_ref().is_some_and(SourceSpec::may_vanish);
+    let spec = SourceSpec::asked(named.uri.as_deref(), &named.controls)?;
+    let later = later && spec.may_vanish();
     let source = if later {
         None
     } else {
-        Some(source::open(spec.as_ref())?)
+        Some(source::open(&spec)?)
     };
     Ok(Camera {
         name: named.name.clone(),
         key: format!("{spec:?}"),
         source,
-        reopen: Box::new(move || source::open(spec.as_ref()).map_err(|error| error.to_string())),
+        reopen: Box::new(move || source::open(&spec).map_err(|error| error.to_string())),
     })
 }
 
@@ -178,6 +180,7 @@ impl Options {
             cameras.extend(file.camera.into_iter().map(|camera| Named {
                 name: camera.name.as_str().to_owned(),
                 uri: Some(camera.source),
+                controls: camera.controls,
                 configured: true,
             }));
         }
@@ -185,6 +188,7 @@ impl Options {
             cameras.push(Named {
                 name: ONLY_CAMERA.into(),
                 uri: flags.source.or(file.source),
+                controls: file.controls,
                 configured: !flagged,
             });
         }
@@ -270,6 +274,7 @@ mod tests {
         Named {
             name: name.into(),
             uri: uri.map(Into::into),
+            controls: Controls::new(),
             configured,
         }
     }

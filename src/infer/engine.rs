@@ -15,6 +15,7 @@ use super::inspect::{self, LayerInfo};
 use super::layer::{self, Buffers};
 use super::quiet;
 use super::registry::{self, OPERATORS, nnef};
+use super::room;
 use super::weights::Tensors;
 use crate::bundle::{self, Bundle, BundleError, Graph, Manifest};
 use crate::cores::Threads;
@@ -25,6 +26,11 @@ use crate::label::{Labels, Prediction};
 pub enum EngineError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    #[error(
+        "{path}: loading it takes {mib} MiB of memory, more than the system grants; raise the limit (LimitAS=, ulimit -v), end other programs or use a smaller model",
+        path = path.display()
+    )]
+    Memory { path: PathBuf, mib: u64 },
     #[error(transparent)]
     Isa(#[from] IsaError),
     #[error(transparent)]
@@ -78,10 +84,14 @@ impl Engine {
     ///
     /// # Errors
     /// If the bundle is not sound, its labels do not match its network, the selected instruction
-    /// set is missing, or the system starts no more threads.
+    /// set is missing, or the system grants no more memory or threads.
     pub fn load(path: &Path, threads: Threads) -> Result<Self, EngineError> {
         let backend = Backend::selected()?;
         let budget = Budget::selected()?;
+        room::for_file(path).map_err(|mib| EngineError::Memory {
+            path: path.to_owned(),
+            mib,
+        })?;
         let pool = pool(threads)?;
         let mut tensors = Tensors::new(backend);
         // tract parses its own library of operators each time: meanwhile

@@ -16,6 +16,7 @@ pub mod qdense;
 pub mod qpool;
 mod quiet;
 pub mod registry;
+mod room;
 pub mod weights;
 pub use engine::{Engine, EngineError};
 pub use features::{FeatureMap, Features};

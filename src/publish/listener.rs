@@ -61,10 +61,7 @@ impl Listener {
                 limit: LONGEST_PATH,
             });
         }
-        let failed = |reason: io::Error| SocketError::Bind {
-            path: path.into(),
-            reason,
-        };
+        let failed = |reason| SocketError::unmade(path, reason);
         let address = SocketAddrUnix::new(path).map_err(|errno| failed(errno.into()))?;
         for _ in 0..ATTEMPTS {
             let socket = new_socket().map_err(failed)?;
@@ -137,10 +134,7 @@ fn new_socket() -> io::Result<OwnedFd> {
 
 /// Removes what a daemon that died has left at `path`; an error if anything else is there.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), SocketError> {
-    let failed = |reason: io::Error| SocketError::Bind {
-        path: path.into(),
-        reason,
-    };
+    let failed = |reason| SocketError::unmade(path, reason);
     match fs::symlink_metadata(path) {
         Ok(meta) if !meta.file_type().is_socket() => {
             return Err(SocketError::NotASocket(path.into()));

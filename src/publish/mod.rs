@@ -15,8 +15,8 @@ pub mod wire;
 pub use hub::Hub;
 pub use socket::Publisher;
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,8 @@ pub enum SocketError {
     TooLong { path: PathBuf, limit: usize },
     #[error("cannot make the socket {}: {reason}; make its directory writable for this user or choose another place with --socket", .path.display())]
     Bind { path: PathBuf, reason: io::Error },
+    #[error("cannot make the socket {}: {reason}; free some room there (`df` and `df -i` show it) or choose another place with --socket", .path.display())]
+    Full { path: PathBuf, reason: io::Error },
     #[error("{} must be a directory that belongs to this user and that nobody else may enter; remove it or choose another place with --socket", .0.display())]
     UnsafeDirectory(PathBuf),
     #[error(
@@ -43,4 +45,15 @@ pub enum SocketError {
     NobodyListens { looked_at: String },
     #[error("no permission to read {}; add the user to the group `resnetd`", .0.display())]
     Forbidden(PathBuf),
+}
+
+impl SocketError {
+    /// Why the socket's file could not be made, with the remedy for that.
+    fn unmade(path: &Path, reason: io::Error) -> Self {
+        let path = path.to_owned();
+        match reason.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { path, reason },
+            _ => Self::Bind { path, reason },
+        }
+    }
 }

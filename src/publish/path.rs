@@ -52,7 +52,7 @@ impl Places {
         let path = own.join(NAME);
         match fs::DirBuilder::new().mode(0o700).create(&own) {
             Err(reason) if reason.kind() != ErrorKind::AlreadyExists => {
-                Err(SocketError::Bind { path, reason })
+                Err(SocketError::unmade(&path, reason))
             }
             _ if self.is_private(&own) => Ok(path),
             _ => Err(SocketError::UnsafeDirectory(own)),

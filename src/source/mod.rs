@@ -10,6 +10,8 @@ use crate::frame::Frame;
 mod backoff;
 mod error;
 pub mod exec;
+#[cfg(any(test, feature = "tools"))]
+pub mod fault;
 mod glob;
 pub mod http;
 pub mod images;
@@ -53,24 +55,25 @@ pub enum Event {
     End,
 }
 
-/// Opens what `spec` names; with no spec the first camera that can be used, else the rendered scenes.
+/// Opens what `spec` names.
 ///
 /// # Errors
 /// The device or file cannot be used; the message says why and what to do.
-pub fn open(spec: Option<&SourceSpec>) -> Result<Box<dyn Source>, SourceError> {
-    match spec {
-        Some(SourceSpec::V4l2(spec)) => Ok(Box::new(v4l2::open(spec)?)),
-        Some(SourceSpec::Stream(kind, input)) => Ok(Box::new(pipe::Pipe::open(input, *kind)?)),
-        Some(SourceSpec::Exec(command)) => Ok(Box::new(exec::Exec::new(command))),
-        Some(SourceSpec::Http(url)) => Ok(Box::new(http::Http::new(url.clone()))),
-        Some(SourceSpec::Images(spec)) => Ok(Box::new(images::Images::open(spec)?)),
-        Some(SourceSpec::Demo) => Ok(Box::new(demo::Demo::new())),
-        None => match v4l2::first_camera() {
-            Some(device) => open(Some(&SourceSpec::V4l2(uri::V4l2Spec {
+pub fn open(spec: &SourceSpec) -> Result<Box<dyn Source>, SourceError> {
+    Ok(match spec {
+        SourceSpec::V4l2(spec) => Box::new(v4l2::open(spec)?),
+        SourceSpec::Stream(kind, input) => Box::new(pipe::Pipe::open(input, *kind)?),
+        SourceSpec::Exec(command) => Box::new(exec::Exec::new(command)),
+        SourceSpec::Http(url) => Box::new(http::Http::new(url.clone())),
+        SourceSpec::Images(spec) => Box::new(images::Images::open(spec)?),
+        SourceSpec::Demo => Box::new(demo::Demo::new()),
+        SourceSpec::First(controls) => match v4l2::first_camera() {
+            Some(device) => Box::new(v4l2::open(&uri::V4l2Spec {
                 device,
+                controls: controls.clone(),
                 ..Default::default()
-            }))),
-            None => Ok(Box::new(demo::Demo::new())),
+            })?),
+            None => Box::new(demo::Demo::new()),
         },
-    }
+    })
 }

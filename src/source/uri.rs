@@ -20,6 +20,8 @@ const FORMATS: &str = "one of YUYV YVYU UYVY NV12 NV21 YU12 YV12 RGB3 BGR3 RGBP 
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceSpec {
     V4l2(V4l2Spec),
+    /// The first camera that can be used, else rendered scenes.
+    First(Controls),
     Images(ImagesSpec),
     /// `mjpeg:-`, `mjpeg:FILE`, `y4m:-`, `y4m:FILE`.
     Stream(Kind, Input),
@@ -99,7 +101,26 @@ impl SourceSpec {
     /// Whether it is a camera, which may be away for a while; not something that is there or a mistake.
     #[must_use]
     pub fn may_vanish(&self) -> bool {
-        matches!(self, Self::V4l2(_))
+        matches!(self, Self::V4l2(_) | Self::Exec(_) | Self::Http(_))
+    }
+}
+
+impl SourceSpec {
+    /// What a configuration asks for: a URI, if it has one, and what a camera's controls are to be.
+    ///
+    /// # Errors
+    /// The URI is none.
+    pub fn asked(uri: Option<&str>, controls: &Controls) -> Result<Self, UriError> {
+        let Some(uri) = uri else {
+            return Ok(Self::First(controls.clone()));
+        };
+        let mut spec = uri.parse()?;
+        match &mut spec {
+            Self::V4l2(spec) => spec.controls.clone_from(controls),
+            _ if controls.is_empty() => {}
+            _ => log::warn!("{uri}: only v4l2: cameras have controls; those configured do nothing"),
+        }
+        Ok(spec)
     }
 }
 
@@ -382,6 +403,22 @@ mod tests {
             )));
             assert!(!error.contains("secret"));
         }
+    }
+
+    #[test]
+    fn controls_go_to_cameras_and_to_nothing_else() {
+        let value = crate::control::ControlValue::Number(3);
+        let controls = Controls::from([("gain".to_owned(), value)]);
+        let asked = |uri| SourceSpec::asked(uri, &controls);
+        assert_eq!(asked(None), Ok(SourceSpec::First(controls.clone())));
+        let spec = V4l2Spec {
+            device: "/dev/video2".into(),
+            controls: controls.clone(),
+            ..V4l2Spec::default()
+        };
+        assert_eq!(asked(Some("v4l2:/dev/video2")), Ok(SourceSpec::V4l2(spec)));
+        assert_eq!(asked(Some("demo:")), Ok(SourceSpec::Demo));
+        assert!(asked(Some("demo")).is_err());
     }
 
     #[test]

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Makes the inputs that the fuzz targets begin with, into fuzz/seeds/: small sound examples of everything that is read
+from outside, so that a fuzzer need not find out what a JPEG or a bundle is. Their bytes depend on nothing but this file.
+Inputs that were finds lie beside them and are left alone."""
+import pathlib
+import struct
+import zlib
+
+HERE = pathlib.Path(__file__).parent / "seeds"
+
+
+def seed(target, name, data):
+    (HERE / target).mkdir(parents=True, exist_ok=True)
+    (HERE / target / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def jpeg(width, height, components=1, restart=0, progressive=False):
+    """A grey or YCbCr JPEG of flat blocks: one Huffman code each for `no change` and `end of block`."""
+    segment = lambda marker, body: b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
+    quantization = segment(0xDB, b"\0" + bytes([8] * 64))
+    sampling = [0x22, 0x11, 0x11] if components == 3 else [0x11]
+    frame = struct.pack(">BHHB", 8, height, width, components)
+    frame += b"".join(bytes([i + 1, sampling[i], 0]) for i in range(components))
+    # code `00`: a difference of 0 bits, or the end of a block; `01`: one bit, and a value in the second place
+    table = lambda kind, second: segment(0xC4, bytes([kind, 0, 2] + [0] * 14 + [0, second]))
+    scan = bytes([components]) + b"".join(bytes([i + 1, 0]) for i in range(components))
+    scan += bytes([0, 0 if progressive else 63, 0])
+    side = 16 if components == 3 else 8
+    units = -(-width // side) * -(-height // side)
+    blocks = units * (6 if components == 3 else 1)
+    # first a difference of +1 (01 1), later ones of 0 (00), each block then at its end (00, but in progressive)
+    bits = "".join(("011" if n == 0 else "00") + ("" if progressive else "00") for n in range(blocks))
+    bits += "1" * (-len(bits) % 8)
+    body = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)).replace(b"\xff", b"\xff\0")
+    parts = [b"\xff\xd8", quantization, segment(0xC2 if progressive else 0xC0, frame), table(0, 1), table(0x10, 1)]
+    if restart:
+        parts.append(segment(0xDD, struct.pack(">H", restart)))
+    return b"".join([*parts, segment(0xDA, scan), body, b"\xff\xd9"])
+
+
+def png(width, height, colour, depth=8):
+    chunk = lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    row = -(-width * channels * depth // 8)
+    pixels = b"".join(bytes([y % 5]) + bytes((x * 7 + y) % 256 for x in range(row)) for y in range(height))
+    palette = chunk(b"PLTE", bytes(range(48))) if colour == 3 else b""
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+            + palette + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND", b""))
+
+
+MANIFEST = """{"format": 1, "name": "n", "arch": "resnet50", "labels": ["x", "y"], "preprocessing": {"resize": 16, "crop": 16,
+"interpolation": "bilinear", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "channel_order": "rgb"}, "activation": "softmax",
+"quantization": null, "provenance": {"source": "", "sha256": null, "tool": ""}, "accuracy": null,
+"checksum": "00000000000000000000000000000000"}"""
+CONV = """resnetd_conv(image, name = "a", stride = [2, 2], padding = [[1, 1], [1, 1]], border = [124, 116, 104], relu = true,
+input_scale = 1.0, input_zero = 0, output_scale = 0.08, output_zero = 0)"""
+NEXT = """resnetd_conv(%s, name = "b", stride = [1, 1], padding = [[0, 0], [0, 0]], border = [], relu = false, input_scale = 0.08,
+input_zero = 0, output_scale = 0.05, output_zero = 130)"""
+ADD = """resnetd_conv_add(%s, %s, name = "b", stride = [1, 1], padding = [[0, 0], [0, 0]], border = [], relu = true,
+input_scale = 0.05, input_zero = 130, output_scale = 0.06, output_zero = 0, residual_scale = 0.08, residual_zero = 0)"""
+END = """v = resnetd_global_average(%s, input_scale = 0.06, input_zero = 0, output_scale = 0.02, output_zero = 0);
+y = resnetd_dense(v, name = "c", input_scale = 0.02, input_zero = 0);"""
+POOL = "resnetd_max_pool(%s, kernel = [3, 3], stride = [2, 2], padding = [[1, 1], [1, 1]])"
+
+
+def graph(*body, external='tract_core_external(shape = [1, 16, 16, 3], datum_type = "U8")'):
+    lines = "\n".join((f"image = {external};",) + body)
+    return f"version 1.0;\nextension tract_registry resnetd;\nextension tract_registry tract_core;\ngraph n(image) -> (y) {{\n{lines}\n}}\n"
+
+
+def entry(name, data):
+    header = bytearray(512)
+    header[:len(name)] = name.encode()
+    header[100:108] = b"0000644\0"
+    header[124:136] = b"%011o\0" % len(data)
+    header[156:157] = b"0"
+    header[257:265] = b"ustar  \0"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + data + bytes(-len(data) % 512)
+
+
+def tensor(shape, kind, bits, values):
+    dims = struct.pack("<8I", *shape, *[0] * (8 - len(shape)))
+    header = struct.pack("<4BII", 0x4E, 0xEF, 1, 0, len(values), len(shape)) + dims + struct.pack("<II", bits, kind)
+    return header + bytes(128 - len(header)) + values
+
+
+def bundles():
+    float_graph = graph('w = variable<scalar>(label = "w", shape = [2, 3, 1, 1]);', "a = conv(image, w, bias = 0.0);", "y = a;",
+                        external="external(shape = [1, 3, 16, 16])")
+    dense = graph("v = resnetd_global_average(image, input_scale = 1.0, input_zero = 0, output_scale = 1.0, output_zero = 0);",
+                  'y = resnetd_dense(v, name = "c", input_scale = 1.0, input_zero = 0);')
+    weights = tensor([2, 3, 1, 1], 0, 32, struct.pack("<6f", 1, 2, 3, 4, 5, 6))
+    seed("bundle", "float", entry("resnetd.json", MANIFEST.encode()) + entry("graph.nnef", float_graph.encode()) + entry("w.dat", weights))
+    seed("bundle", "dense", entry("resnetd.json", MANIFEST.encode()) + entry("graph.nnef", dense.encode())
+         + entry("c_weights.dat", tensor([2, 1, 1, 3], 3, 8, bytes(6))))
+    seed("bundle", "manifest", entry("resnetd.json", MANIFEST.encode()))
+    stem = f"a = {CONV};"
+    seed("graph", "plain", graph(stem, f"p = {POOL % 'a'};", f"b = {NEXT % 'p'};", END % "b"))
+    seed("graph", "shortcut", graph(stem, f"b = {NEXT % 'a'};", f"d = {ADD % ('b', 'a')};", END % "d"))
+    seed("graph", "dense", graph(stem, END % "a"))
+    seed("graph", "float", float_graph)
+
+
+def texts():
+    for name, text in {
+        "v4l2": "v4l2:/dev/video0?size=1280x720&fps=29.97&format=YUYV", "images": "images:photos/?*.jpg?fps=2&loop=true", "demo": "demo:",
+        "exec": "exec:rpicam-vid -n -t 0 --codec mjpeg -o -", "http": "http://user:word@camera.local:8080/stream.mjpg?x=1",
+        "mjpeg": "mjpeg:-", "y4m": "y4m:film.y4m?loop=true",
+    }.items():
+        seed("uri", name, text)
+    seed("config", "one", 'source = "demo:"\nmodel = "a.nnef.tar"\nsocket = "/run/x.sock"\nthreads = 2\nsmoothing_ms = 0\nstale_s = 9\n')
+    seed("config", "several", 'models = ["a", "b"]\n[[camera]]\nname = "front"\nsource = "v4l2:/dev/video0"\n[[camera]]\nname = "back"\nsource = "demo:"\n')
+    seed("config", "folder", "models = 'models' # a comment\n")
+    info = '{"name":"n","arch":"resnet50","precision":"int8","labels":10}'
+    lines = [
+        '{"type":"hello","protocol":1,"version":"0.1.0","cameras":["front"],"model":%s}' % info,
+        '{"type":"model","timestamp":1.5,"model":%s,"reason":"start","detail":"","others":[{"name":"b","avg_ms":1.5,"rss_mib":2}]}' % info,
+        '{"type":"classification","camera":"front","frame_id":1,"timestamp":1764000000.123,"model":"n","image":{"width":4,"height":3},'
+        '"predictions":[{"class":"golf ball","class_id":6,"confidence":0.9312}],"top":"golf ball","confidence":0.9,'
+        '"timing":{"capture_ms":1.2,"preprocess_ms":2.1,"inference_ms":41.0,"age_ms":46.0},"dropped":3}',
+        '{"type":"change","camera":"front","timestamp":1.5,"from":null,"to":"golf ball","confidence":0.91}',
+        '{"type":"status","camera":"front","timestamp":1.5,"state":"camera_lost","detail":"gone\\u001b[2J"}',
+        '{"type":"lagged","missed":17}', '{"type":"of a later version"}',
+    ]
+    seed("watch", "all", "\x50" + "\n".join(lines) + "\n")
+    seed("watch", "pieces", "\x07" + "\n".join(lines[2:4]) + "\n")
+
+
+def pictures():
+    small = {"grey": jpeg(16, 8), "colour": jpeg(40, 24, 3), "restart": jpeg(24, 24, 1, 2), "progressive": jpeg(16, 16, 1, progressive=True)}
+    small["torn"] = small["colour"][:-12]
+    for name, data in small.items():
+        seed("jpeg", name, data)
+        seed("picture", f"{name}.jpg", data)
+    for name, (colour, depth) in {"grey": (0, 8), "bits": (0, 1), "rgb": (2, 8), "rgb16": (2, 16), "palette": (3, 4), "alpha": (6, 8)}.items():
+        seed("picture", f"{name}.png", png(9, 7, colour, depth))
+    for number in range(5):  # formats
+        claim = lambda order, w, h, stride, blocks: struct.pack("<BBHHHHBB", number, order, w, h, stride, blocks, 20, 16)
+        seed("pixels", f"sound{number}", claim(2 + number % 2, 33 + number, 21, 0, 0) + bytes(range(64)))
+        seed("pixels", f"stated{number}", claim(0, 16, 8, 48, 40) + bytes(range(200, 240)))
+
+
+if __name__ == "__main__":
+    bundles()
+    texts()
+    pictures()

@@ -1,0 +1,131 @@
+//! Bundles: archives as they come, with their sums put right so that what lies behind the sums is tried too; and
+//! graphs over a few small tensors, which are built and run.
+
+use std::path::Path;
+
+use resnetd::bundle::{self, Bundle, GRAPH, MANIFEST, Manifest};
+use resnetd::cores::Threads;
+use resnetd::infer::Engine;
+use resnetd::infer::registry::OPERATORS;
+use resnetd::label::Prediction;
+
+const BLOCK: usize = 512;
+/// Side of the pictures that [`graph`]'s networks take.
+const SIDE: usize = 16;
+
+/// A bundle's file.
+pub fn bundle(bytes: &[u8]) {
+    let path = Path::new("fuzzed.nnef.tar");
+    if let Ok(bundle) = Bundle::from_bytes(path, bytes.to_vec(), OPERATORS) {
+        load(&bundle);
+    }
+    let mut bytes = bytes.to_vec();
+    sum_headers(&mut bytes);
+    let Ok(contents) = bundle::unpack(path, &bytes) else {
+        return;
+    };
+    let manifest = contents.iter().find(|(name, _)| name == MANIFEST);
+    if let Some(manifest) = manifest.and_then(|(_, json)| serde_json::from_slice(json).ok())
+        && let Ok(bundle) = Bundle::build(path, manifest, contents, OPERATORS)
+    {
+        load(&bundle);
+    }
+}
+
+/// A network's description, over tensors of the layers `a` (3x3), `b` (1x1) and `c` (dense).
+pub fn graph(text: &[u8]) {
+    let mut contents = vec![(GRAPH.to_owned(), text.to_vec())];
+    for (layer, shape) in [
+        ("a", [8, 3, 3, 3]),
+        ("b", [8, 1, 1, 8]),
+        ("c", [2, 1, 1, 8]),
+    ] {
+        let outputs = shape[0] as usize;
+        let weights = (0..shape.iter().product::<u32>()).map(|i| [(i * 37 % 251) as u8 / 2]);
+        let scale = 0.01f32.to_le_bytes();
+        contents.extend([
+            tensor(
+                layer,
+                "weights",
+                &shape,
+                (3, 8),
+                &weights.flatten().collect::<Vec<_>>(),
+            ),
+            tensor(layer, "bias", &[shape[0]], (3, 32), &vec![1; 4 * outputs]),
+            tensor(
+                layer,
+                "scales",
+                &[shape[0]],
+                (0, 32),
+                &scale.repeat(outputs),
+            ),
+        ]);
+    }
+    let path = Path::new("fuzzed.nnef.tar");
+    if let Ok(bundle) = Bundle::build(path, manifest(), contents, OPERATORS) {
+        load(&bundle);
+    }
+}
+
+/// Builds the network and, if that can be done, runs it once.
+fn load(bundle: &Bundle) {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let path = folder
+        .as_ref()
+        .expect("a temporary folder")
+        .path()
+        .join("fuzzed.nnef.tar");
+    bundle.write(&path).expect("room for a small file");
+    let Ok(mut engine) = Engine::load(&path, Threads::ONE) else {
+        return;
+    };
+    let mut out = Prediction::default();
+    engine.picture().expect("the tensor is ours").fill(3);
+    if engine.run(&mut out).is_ok() {
+        assert_eq!(out.probabilities.len(), engine.labels().len());
+    }
+}
+
+fn manifest() -> Manifest {
+    let text = format!(
+        r#"{{"format": 1, "name": "fuzzed", "arch": "resnet50", "labels": ["x", "y"], "activation": "softmax",
+            "preprocessing": {{"resize": {SIDE}, "crop": {SIDE}, "interpolation": "bilinear", "mean": [0.5, 0.5, 0.5],
+                               "std": [0.5, 0.5, 0.5], "channel_order": "rgb"}},
+            "quantization": null, "provenance": {{"source": "", "sha256": null, "tool": ""}}, "accuracy": null,
+            "checksum": ""}}"#
+    );
+    serde_json::from_str(&text).expect("a manifest")
+}
+
+/// An entry with a tensor; `(kind, bits)` as in its header.
+fn tensor(
+    layer: &str,
+    what: &str,
+    shape: &[u32],
+    (kind, bits): (u32, u32),
+    values: &[u8],
+) -> (String, Vec<u8>) {
+    let mut data = vec![0; 128];
+    data[..4].copy_from_slice(&[0x4e, 0xef, 1, 0]);
+    let mut put = |at: usize, word: u32| data[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    put(4, values.len() as u32);
+    put(8, shape.len() as u32);
+    for (i, &side) in shape.iter().enumerate() {
+        put(12 + 4 * i, side);
+    }
+    put(44, bits);
+    put(48, kind);
+    data.extend_from_slice(values);
+    (format!("{layer}_{what}.dat"), data)
+}
+
+/// Puts right what a fuzzer cannot guess: the sum of every header.
+fn sum_headers(bytes: &mut [u8]) {
+    for block in bytes.chunks_exact_mut(BLOCK) {
+        if &block[257..262] == b"ustar" {
+            let mut header = tar::Header::from_byte_slice(block).clone();
+            header.set_cksum();
+            block.copy_from_slice(header.as_bytes());
+        }
+    }
+}

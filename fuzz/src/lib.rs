@@ -1,0 +1,79 @@
+//! What is done with bytes that came from outside, one function for each reader of them: to be called with anything
+//! and to return. A panic, an abort, an endless loop or a wrong promise is a find.
+//!
+//! The programs in `fuzz_targets/` feed these functions what libFuzzer makes up; `tests/fuzz_seeds.rs` what lies in
+//! `seeds/`, every input that was once a find included.
+
+mod bundles;
+mod pictures;
+
+use std::io::Read;
+use std::path::Path;
+
+pub use bundles::{bundle, graph};
+pub use pictures::{jpeg, picture, pixels};
+
+use resnetd::cli::lines::{Lines, Next};
+use resnetd::cli::view::{Screen, View};
+use resnetd::config::Config;
+use resnetd::publish::wire::Message;
+use resnetd::source::SourceSpec;
+
+/// The value of `--source`.
+pub fn uri(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = text
+            .parse::<SourceSpec>()
+            .map_err(|error| error.to_string());
+    }
+}
+
+/// A configuration file.
+pub fn config(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Err(error) = Config::parse(Path::new("resnetd.toml"), text)
+    {
+        let message = error.to_string();
+        assert!(!message.contains('\n'), "an error is one line: {message:?}");
+    }
+}
+
+/// What `resnetd watch` is sent, in pieces whose sizes the first byte sets.
+pub fn watch(bytes: &[u8]) {
+    const LONGEST: usize = 2048;
+    let (size, bytes) = bytes
+        .split_first()
+        .map_or((1, bytes), |(&n, rest)| (n, rest));
+    let mut lines = Lines::new(Pieces(bytes, usize::from(size).max(1)), LONGEST);
+    let (mut view, screen) = (View::default(), screen(size));
+    let mut again = Vec::new();
+    while let Ok(Next::Line(line)) = lines.next() {
+        assert!(line.len() <= LONGEST);
+        let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else {
+            continue;
+        };
+        let shown = view.take(&message).unwrap_or_default() + &view.bars(screen);
+        assert!(!shown.contains('\n'), "a line is one line: {shown:?}");
+        again.clear();
+        message.write(&mut again);
+        serde_json::from_slice::<Message<'_>>(&again).expect("what we write we can read");
+    }
+}
+
+fn screen(width: u8) -> Screen {
+    Screen {
+        terminal: true,
+        colour: width % 2 == 0,
+        width: usize::from(width),
+    }
+}
+
+/// At most so many bytes at a time.
+pub(crate) struct Pieces<'a>(&'a [u8], usize);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let most = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..most])
+    }
+}

@@ -1,0 +1,93 @@
+//! Pictures: files, JPEG frames, and uncompressed frames whose driver says anything about them.
+
+use std::path::Path;
+
+use resnetd::frame::{Frame, PixelFormat};
+use resnetd::preprocess::Preprocessor;
+use resnetd::source::images;
+use resnetd::spec::{ChannelOrder, Interpolation, Preprocessing};
+
+const FORMATS: [PixelFormat; 5] = [
+    PixelFormat::Rgb3,
+    PixelFormat::Bgr3,
+    PixelFormat::Yuyv,
+    PixelFormat::Nv12,
+    PixelFormat::Grey,
+];
+/// Larger pictures only take longer.
+const MOST_BYTES: usize = 1 << 18;
+
+fn preprocessor(resize: u32, crop: u32, channel_order: ChannelOrder) -> Preprocessor {
+    let spec = Preprocessing {
+        resize,
+        crop,
+        interpolation: Interpolation::Bilinear,
+        mean: [0.5; 3],
+        std: [0.5; 3],
+        channel_order,
+    };
+    Preprocessor::new(&spec).expect("sizes that any network may have")
+}
+
+fn prepare(frame: &Frame, mut preprocessor: Preprocessor) {
+    let mut out = vec![0; preprocessor.output_len()];
+    if let Ok(size) = preprocessor.run(frame, &mut out) {
+        assert!(size.width > 0 && size.height > 0);
+    }
+}
+
+/// A frame of a camera that sends JPEG.
+pub fn jpeg(bytes: &[u8]) {
+    let frame = Frame {
+        format: PixelFormat::Mjpg,
+        data: bytes.to_vec(),
+        ..Frame::empty()
+    };
+    prepare(&frame, preprocessor(32, 28, ChannelOrder::Rgb));
+}
+
+/// A file that is said to be a picture.
+pub fn picture(bytes: &[u8]) {
+    if let Ok(frame) = images::decode(Path::new("picture"), bytes.to_vec()) {
+        assert!(frame.width > 0 && frame.height > 0);
+        prepare(&frame, preprocessor(32, 28, ChannelOrder::Rgb));
+    }
+}
+
+/// An uncompressed frame: the first twelve bytes say what the driver claims, the rest is repeated as its data.
+pub fn pixels(bytes: &[u8]) {
+    let Some((&[format, order, w0, w1, h0, h1, s0, s1, d0, d1, resize, crop], data)) =
+        bytes.split_first_chunk()
+    else {
+        return;
+    };
+    let number = |low, high| u16::from_le_bytes([low, high]);
+    let length = usize::from(number(d0, d1)) * 16;
+    let mut frame = Frame {
+        format: FORMATS[usize::from(format) % FORMATS.len()],
+        width: number(w0, w1).into(),
+        height: number(h0, h1).into(),
+        stride: number(s0, s1).into(),
+        data: data
+            .iter()
+            .copied()
+            .cycle()
+            .take(length.min(MOST_BYTES))
+            .collect(),
+        ..Frame::empty()
+    };
+    if order & 2 != 0 {
+        // what a sound driver would say, so that whole pictures are tried too
+        frame.stride = frame.width as usize * 3 + usize::from(s0);
+        frame
+            .data
+            .resize(MOST_BYTES.min(frame.stride * frame.height as usize * 2), 7);
+    }
+    let order = if order & 1 == 0 {
+        ChannelOrder::Rgb
+    } else {
+        ChannelOrder::Bgr
+    };
+    let (resize, crop) = (u32::from(resize).max(1), u32::from(crop).max(1));
+    prepare(&frame, preprocessor(resize.max(crop), crop, order));
+}
