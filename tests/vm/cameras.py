@@ -36,7 +36,9 @@ def bundles():
     """The networks that the scenarios run: a tiny one, and ResNet101 with made-up weights."""
     folder = WORK / "bundles"
     tiny, large = folder / "tiny.nnef.tar", folder / "resnet101.nnef.tar"
-    if tiny.exists() and large.exists():
+    sources = [*REPOSITORY.glob("src/**/*.rs"), REPOSITORY / "tests/golden/tiny_resnet.safetensors"]
+    changed = max(path.stat().st_mtime for path in sources)
+    if all(path.exists() and path.stat().st_mtime > changed for path in [tiny, large]):
         return tiny, large
     pictures = folder / "pictures" / "any"
     pictures.mkdir(parents=True, exist_ok=True)

@@ -46,3 +46,21 @@ scenario_another_format_after_a_loss() {
     await 60 2 '"image":{"width":320,"height":180}' seen "a label at 320x180"
     still_runs
 }
+
+# The HDMI source changes its timings, and then gives nothing; both are told by the driver while it streams.
+scenario_another_signal() {
+    vmtool input "$CAMERA" 1 || fail "no HDMI input"
+    QUERY="?size=320x240"
+    daemon
+    await_labels 60 2
+    control "DV Timings" 3
+    control "DV Timings Signal Mode" 2
+    await_state 30 camera_lost
+    await_state 60 streaming 2
+    control "DV Timings Signal Mode" 1
+    await_state 30 camera_lost 2
+    control "DV Timings Signal Mode" 0
+    await_state 60 streaming 3
+    await_labels 60 $(($(grep -c '"type":"classification"' seen) + 2))
+    still_runs
+}

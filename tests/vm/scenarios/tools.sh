@@ -19,10 +19,11 @@ scenario_a_start_without_a_camera_says_so() {
 scenario_devices_lists_the_camera() {
     resnetd devices >out 2>&1 || fail "it ended with $?"
     grep -q "^$CAMERA.*vivid" out || fail "$CAMERA is not in the table"
-    for format in YUYV NV12 RGB3 BGR3 GREY; do
-        grep -q "^  $format  .*640x360" out || fail "no 640x360 in $format"
+    for format in YUYV YVYU UYVY NV12 NV21 YU12 YV12 RGB3 BGR3 RGBP GREY; do
+        grep -q "^  $format  " out || fail "it does not show the format $format"
     done
-    resnetd devices --json >json 2>&1 || fail "--json ended with $?"
+    grep -q '  640x360  ' out || fail "it does not show the size 640x360"
+    resnetd devices --json >json 2>json.log || fail "--json ended with $?"
     grep -q "\"path\":\"$CAMERA\"" json || fail "$CAMERA is not in the JSON"
 }
 
