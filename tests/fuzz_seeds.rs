@@ -14,11 +14,14 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("bundle", targets::bundle),
     ("config", targets::config),
     ("graph", targets::graph),
+    ("http", targets::http),
     ("jpeg", targets::jpeg),
+    ("mjpeg", targets::mjpeg),
     ("picture", targets::picture),
     ("pixels", targets::pixels),
     ("uri", targets::uri),
     ("watch", targets::watch),
+    ("y4m", targets::y4m),
 ];
 /// Larger ones are no seeds.
 const LARGEST: u64 = 4096;

@@ -9,7 +9,7 @@ use resnetd::frame::{Frame, PixelFormat};
 use resnetd::preprocess::Preprocessor;
 use resnetd::spec::{ChannelOrder, Interpolation, Preprocessing};
 
-use PixelFormat::{Bgr3, Grey, Mjpg, Nv12, Rgb3, Yuyv};
+use PixelFormat::{Bgr3, Grey, Mjpg, Rgb3};
 
 fn preprocessor(resize: u32, crop: u32) -> Preprocessor {
     let (interpolation, channel_order) = (Interpolation::Bilinear, ChannelOrder::Rgb);
@@ -36,32 +36,23 @@ fn output(frame: &Frame, resize: u32, crop: u32) -> Option<Vec<u8>> {
 }
 
 fn any_format() -> impl Strategy<Value = PixelFormat> {
-    proptest::sample::select(vec![Rgb3, Bgr3, Yuyv, Nv12, Grey, Mjpg])
-}
-
-/// Bytes of a row, and rows, of a whole picture.
-fn extent(format: PixelFormat, width: usize, height: usize) -> (usize, usize) {
-    let even = width.next_multiple_of(2);
-    match format {
-        Rgb3 | Bgr3 => (width * 3, height),
-        Yuyv => (even * 2, height),
-        Nv12 => (even, height + height.div_ceil(2)),
-        Grey | Mjpg => (width, height),
-    }
+    proptest::sample::select(PixelFormat::ALL.to_vec())
 }
 
 /// A whole picture whose bytes inside are `inside` in turn, and those between and behind the rows `outside`.
 fn picture(format: PixelFormat, size: (u32, u32), gap: usize, inside: &[u8], outside: u8) -> Frame {
     let (width, height) = size;
-    let (row, rows) = extent(format, width as usize, height as usize);
-    let stride = row + gap;
-    let mut data = vec![outside; stride * rows];
+    let stride = format.least_stride(width) + gap;
+    let planes = format.planes(width, height, stride).unwrap();
+    let mut data = vec![outside; format.bytes(width, height, stride).unwrap() + gap];
     let mut bytes = inside.iter().copied().cycle();
-    for line in data.chunks_exact_mut(stride) {
-        line[..row]
-            .iter_mut()
-            .zip(&mut bytes)
-            .for_each(|(slot, byte)| *slot = byte);
+    for plane in planes {
+        for row in 0..plane.rows {
+            let row = &mut data[plane.start + row * plane.stride..][..plane.row];
+            row.iter_mut()
+                .zip(&mut bytes)
+                .for_each(|(slot, byte)| *slot = byte);
+        }
     }
     Frame {
         format,

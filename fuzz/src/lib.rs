@@ -6,12 +6,14 @@
 
 mod bundles;
 mod pictures;
+mod streams;
 
 use std::io::Read;
 use std::path::Path;
 
 pub use bundles::{bundle, graph};
 pub use pictures::{jpeg, picture, pixels};
+pub use streams::{http, mjpeg, y4m};
 
 use resnetd::cli::lines::{Lines, Next};
 use resnetd::cli::view::{Screen, View};

@@ -2,18 +2,11 @@
 
 use std::path::Path;
 
-use resnetd::frame::{Frame, PixelFormat};
+use resnetd::frame::{Frame, PixelFormat, YuvCoding, YuvMatrix, YuvRange};
 use resnetd::preprocess::Preprocessor;
 use resnetd::source::images;
 use resnetd::spec::{ChannelOrder, Interpolation, Preprocessing};
 
-const FORMATS: [PixelFormat; 5] = [
-    PixelFormat::Rgb3,
-    PixelFormat::Bgr3,
-    PixelFormat::Yuyv,
-    PixelFormat::Nv12,
-    PixelFormat::Grey,
-];
 /// Larger pictures only take longer.
 const MOST_BYTES: usize = 1 << 18;
 
@@ -64,7 +57,7 @@ pub fn pixels(bytes: &[u8]) {
     let number = |low, high| u16::from_le_bytes([low, high]);
     let length = usize::from(number(d0, d1)) * 16;
     let mut frame = Frame {
-        format: FORMATS[usize::from(format) % FORMATS.len()],
+        format: PixelFormat::ALL[usize::from(format) % PixelFormat::ALL.len()],
         width: number(w0, w1).into(),
         height: number(h0, h1).into(),
         stride: number(s0, s1).into(),
@@ -74,14 +67,27 @@ pub fn pixels(bytes: &[u8]) {
             .cycle()
             .take(length.min(MOST_BYTES))
             .collect(),
+        yuv: YuvCoding {
+            matrix: if order & 4 == 0 {
+                YuvMatrix::Bt601
+            } else {
+                YuvMatrix::Bt709
+            },
+            range: if order & 8 == 0 {
+                YuvRange::Limited
+            } else {
+                YuvRange::Full
+            },
+        },
         ..Frame::empty()
     };
     if order & 2 != 0 {
         // what a sound driver would say, so that whole pictures are tried too
-        frame.stride = frame.width as usize * 3 + usize::from(s0);
+        frame.stride = frame.format.least_stride(frame.width) + usize::from(s0);
+        let whole = frame.format.bytes(frame.width, frame.height, frame.stride);
         frame
             .data
-            .resize(MOST_BYTES.min(frame.stride * frame.height as usize * 2), 7);
+            .resize(MOST_BYTES.min(whole.unwrap_or_default()), 7);
     }
     let order = if order & 1 == 0 {
         ChannelOrder::Rgb

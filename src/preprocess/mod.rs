@@ -5,6 +5,7 @@
 //! Only the rows and columns that the crop needs are converted and resampled, one row at a time.
 //! Mean and standard deviation are the first layer's business.
 
+mod convert;
 mod jpeg;
 mod pixels;
 mod resample;

@@ -1,44 +1,31 @@
 //! Any pixel format's rows as RGB. Checks once that the picture is whole, so that reading a row of it
-//! cannot fail.
+//! cannot fail. The arithmetic is in `convert`.
 //!
-//! YUV is taken as BT.601 with limited range, which is what webcams send, in integers (the same bits
-//! on every processor), with `c = Y - 16`, `d = U - 128`, `e = V - 128`:
-//!
-//! ```text
-//! R = (298 c         + 409 e + 128) >> 8
-//! G = (298 c - 100 d - 208 e + 128) >> 8      each then limited to 0..=255
-//! B = (298 c + 516 d         + 128) >> 8
-//! ```
-//!
-//! (Microsoft, "Recommended 8-Bit YUV Formats for Video Rendering".) Pixels that share a chroma sample
-//! get the same chroma: it is not interpolated.
+//! How YUV is meant comes with the frame: what a driver says about matrix and range is obeyed, and what it
+//! leaves open is V4L2's default for a webcam (sRGB: BT.601, limited range), which is also what nearly all
+//! of them send.
 
 use std::ops::Range;
 
-use crate::frame::{Frame, PixelFormat};
+use crate::frame::{Frame, PixelFormat, PlaneLayout, YuvCoding};
 
+use super::convert::{self, Rgbx, Yuv};
 use super::{ImageSize, PreprocessError};
 
-/// A pixel: R in the lowest byte, then G, B and nothing. A word and not bytes, so that converting and
-/// resampling become vectors.
-pub(super) type Rgbx = u32;
+#[cfg(test)]
+mod tests;
 
 /// An uncompressed picture whose bytes are known to be all there.
 pub(super) struct Picture<'a> {
     size: ImageSize,
-    pixels: Pixels<'a>,
-}
-
-/// The planes of a picture. Each holds as many whole rows as the picture needs.
-enum Pixels<'a> {
-    Rgb(Plane<'a>),
-    Bgr(Plane<'a>),
-    Yuyv(Plane<'a>),
-    Nv12 { luma: Plane<'a>, chroma: Plane<'a> },
-    Grey(Plane<'a>),
+    format: PixelFormat,
+    yuv: Yuv,
+    /// Those that the format has; each holds as many whole rows as the picture needs.
+    planes: [Plane<'a>; 3],
 }
 
 /// Rows of `row` bytes, each `stride` after the one before.
+#[derive(Clone, Copy)]
 struct Plane<'a> {
     data: &'a [u8],
     stride: usize,
@@ -46,11 +33,18 @@ struct Plane<'a> {
 }
 
 impl<'a> Plane<'a> {
-    /// The plane that begins at `data`, if `rows` rows of `row` bytes are in it.
-    fn new(data: &'a [u8], stride: usize, row: usize, rows: usize) -> Option<Self> {
-        let last = rows.checked_sub(1)?.checked_mul(stride)?;
-        let whole = row <= stride && last.checked_add(row)? <= data.len();
-        whole.then_some(Self { data, stride, row })
+    /// The plane in a frame's bytes, if it is whole.
+    fn of(data: &'a [u8], layout: PlaneLayout) -> Option<Self> {
+        let data = if layout.rows == 0 {
+            &[]
+        } else {
+            data.get(layout.start..layout.end())?
+        };
+        Some(Self {
+            data,
+            stride: layout.stride,
+            row: layout.row,
+        })
     }
 
     fn row(&self, y: usize) -> &'a [u8] {
@@ -72,26 +66,42 @@ impl<'a> Picture<'a> {
                 height: size.height,
             });
         }
-        let pixels = Pixels::of(frame).ok_or(PreprocessError::Truncated {
+        let picture = Self::whole(frame.format, size, frame.stride, &frame.data);
+        let mut picture = picture.ok_or(PreprocessError::Truncated {
             format: frame.format,
             width: frame.width,
             height: frame.height,
             stride: frame.stride,
             have: frame.data.len(),
         })?;
-        Ok(Self { size, pixels })
+        picture.yuv = Yuv::of(frame.yuv);
+        Ok(picture)
     }
 
     /// A picture of tightly packed rows, as a decoder leaves it: 3 bytes a pixel, or 1 if `grey`.
     pub(super) fn packed(size: ImageSize, grey: bool, data: &'a [u8]) -> Option<Self> {
-        let row = size.width as usize * if grey { 1 } else { 3 };
-        let plane = Plane::new(data, row, row, size.height as usize)?;
-        let pixels = if grey {
-            Pixels::Grey(plane)
+        let format = if grey {
+            PixelFormat::Grey
         } else {
-            Pixels::Rgb(plane)
+            PixelFormat::Rgb3
         };
-        Some(Self { size, pixels })
+        Self::whole(format, size, format.least_stride(size.width), data)
+    }
+
+    fn whole(format: PixelFormat, size: ImageSize, stride: usize, data: &'a [u8]) -> Option<Self> {
+        let [first, second, third] = format.planes(size.width, size.height, stride)?;
+        let planes = [
+            Plane::of(data, first)?,
+            Plane::of(data, second)?,
+            Plane::of(data, third)?,
+        ];
+        let yuv = Yuv::of(YuvCoding::default());
+        Some(Self {
+            size,
+            format,
+            yuv,
+            planes,
+        })
     }
 
     pub(super) fn size(&self) -> ImageSize {
@@ -105,229 +115,31 @@ impl<'a> Picture<'a> {
         columns: Range<usize>,
         buffer: &'b mut Vec<Rgbx>,
     ) -> &'b [Rgbx] {
+        use PixelFormat::{Bgr3, Grey, Mjpg, Nv12, Nv21, Rgb3, Rgbp, Uyvy, Yu12, Yuyv, Yv12, Yvyu};
         // Two pixels share their chroma: begin with the first of a pair, end with the second.
         let first = columns.start & !1;
         buffer.resize((columns.end - first).next_multiple_of(2), 0);
-        match &self.pixels {
-            Pixels::Rgb(plane) => rgb(&plane.row(y)[first * 3..columns.end * 3], buffer),
-            Pixels::Bgr(plane) => bgr(&plane.row(y)[first * 3..columns.end * 3], buffer),
-            Pixels::Grey(plane) => grey(&plane.row(y)[first..columns.end], buffer),
-            Pixels::Yuyv(plane) => yuyv(&plane.row(y)[first * 2..], buffer),
-            Pixels::Nv12 { luma, chroma } => {
-                nv12(
-                    &luma.row(y)[first..columns.end],
-                    &chroma.row(y / 2)[first..],
-                    buffer,
-                );
-            }
+        let [main, second, third] = &self.planes;
+        let yuv = self.yuv;
+        let bytes = |each: usize| &main.row(y)[first * each..columns.end * each];
+        let pairs = || &main.row(y)[first * 2..];
+        let interleaved = || second.row(y / 2)[first..].as_chunks().0.iter();
+        let apart = |plane: &Plane<'a>| plane.row(y / 2)[first / 2..].iter().copied();
+        match self.format {
+            Rgb3 => convert::rgb(bytes(3), buffer),
+            Bgr3 => convert::bgr(bytes(3), buffer),
+            Rgbp => convert::rgb565(bytes(2), buffer),
+            Grey => convert::grey(bytes(1), buffer),
+            Yuyv => convert::packed::<0, 8, 16, 24>(pairs(), yuv, buffer),
+            Yvyu => convert::packed::<0, 24, 16, 8>(pairs(), yuv, buffer),
+            Uyvy => convert::packed::<8, 0, 24, 16>(pairs(), yuv, buffer),
+            Nv12 => convert::planar(bytes(1), interleaved().map(|&[u, v]| (u, v)), yuv, buffer),
+            Nv21 => convert::planar(bytes(1), interleaved().map(|&[v, u]| (u, v)), yuv, buffer),
+            Yu12 => convert::planar(bytes(1), apart(second).zip(apart(third)), yuv, buffer),
+            Yv12 => convert::planar(bytes(1), apart(third).zip(apart(second)), yuv, buffer),
+            // `whole` makes no picture of it.
+            Mjpg => {}
         }
         &buffer[columns.start - first..][..columns.len()]
-    }
-}
-
-impl<'a> Pixels<'a> {
-    fn of(frame: &'a Frame) -> Option<Self> {
-        let width = usize::try_from(frame.width).ok()?;
-        let height = usize::try_from(frame.height).ok()?;
-        let (data, stride) = (frame.data.as_slice(), frame.stride);
-        let even = width.checked_next_multiple_of(2)?;
-        let plane = |row: usize| Plane::new(data, stride, row, height);
-        Some(match frame.format {
-            PixelFormat::Rgb3 => Self::Rgb(plane(width.checked_mul(3)?)?),
-            PixelFormat::Bgr3 => Self::Bgr(plane(width.checked_mul(3)?)?),
-            PixelFormat::Yuyv => Self::Yuyv(plane(even.checked_mul(2)?)?),
-            PixelFormat::Grey => Self::Grey(plane(width)?),
-            PixelFormat::Nv12 => {
-                let luma = plane(width)?;
-                let below = data.get(height.checked_mul(stride)?..)?;
-                let chroma = Plane::new(below, stride, even, height.div_ceil(2))?;
-                Self::Nv12 { luma, chroma }
-            }
-            PixelFormat::Mjpg => return None,
-        })
-    }
-}
-
-fn rgb(source: &[u8], out: &mut [Rgbx]) {
-    for (&[r, g, b], out) in source.as_chunks().0.iter().zip(out) {
-        *out = Rgbx::from_le_bytes([r, g, b, 0]);
-    }
-}
-
-fn bgr(source: &[u8], out: &mut [Rgbx]) {
-    for (&[b, g, r], out) in source.as_chunks().0.iter().zip(out) {
-        *out = Rgbx::from_le_bytes([r, g, b, 0]);
-    }
-}
-
-fn grey(source: &[u8], out: &mut [Rgbx]) {
-    for (&luma, out) in source.iter().zip(out) {
-        *out = Rgbx::from_le_bytes([luma, luma, luma, 0]);
-    }
-}
-
-fn yuyv(source: &[u8], out: &mut [Rgbx]) {
-    for (&quad, out) in source.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-        // Shifts of one word, not bytes: so LLVM makes vectors of it.
-        let word = u32::from_le_bytes(quad).cast_signed();
-        let chroma = Chroma::of((word >> 8) & 0xff, (word >> 24) & 0xff);
-        *out = [chroma.rgbx(word & 0xff), chroma.rgbx((word >> 16) & 0xff)];
-    }
-}
-
-fn nv12(luma: &[u8], chroma: &[u8], out: &mut [Rgbx]) {
-    let (pairs, odd) = luma.as_chunks();
-    let mut chroma = chroma
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&[u, v]| Chroma::of(i32::from(u), i32::from(v)));
-    let (out, _) = out.as_chunks_mut();
-    let mut out = out.iter_mut();
-    for ((&[left, right], chroma), out) in pairs.iter().zip(&mut chroma).zip(&mut out) {
-        *out = [chroma.rgbx(i32::from(left)), chroma.rgbx(i32::from(right))];
-    }
-    if let (&[last], Some(chroma), Some(out)) = (odd, chroma.next(), out.next()) {
-        *out = [chroma.rgbx(i32::from(last)), 0];
-    }
-}
-
-/// What a chroma sample adds to each channel, the rounding included.
-#[derive(Clone, Copy)]
-struct Chroma {
-    r: i32,
-    g: i32,
-    b: i32,
-}
-
-impl Chroma {
-    #[inline]
-    fn of(u: i32, v: i32) -> Self {
-        let (d, e) = (u - 128, v - 128);
-        Self {
-            r: 409 * e + 128,
-            g: 128 - 100 * d - 208 * e,
-            b: 516 * d + 128,
-        }
-    }
-
-    #[inline]
-    fn rgbx(self, luma: i32) -> Rgbx {
-        let c = 298 * (luma - 16);
-        let limit = |value: i32| (value >> 8).clamp(0, 255).cast_unsigned();
-        limit(c + self.r) | limit(c + self.g) << 8 | limit(c + self.b) << 16
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(format: PixelFormat, width: u32, height: u32, stride: usize, data: Vec<u8>) -> Frame {
-        Frame {
-            format,
-            width,
-            height,
-            stride,
-            data,
-            ..Frame::empty()
-        }
-    }
-
-    fn row(frame: &Frame, y: usize, columns: Range<usize>) -> Vec<u8> {
-        let mut buffer = Vec::new();
-        let row = Picture::of(frame)
-            .unwrap()
-            .row(y, columns, &mut buffer)
-            .to_vec();
-        row.iter()
-            .flat_map(|pixel| pixel.to_le_bytes()[..3].to_vec())
-            .collect()
-    }
-
-    #[test]
-    fn reference_colours_come_out_of_limited_range_yuv() {
-        // Y, U, V of BT.601 black, white, and saturated red, green and blue.
-        for (y, u, v, rgb) in [
-            (16, 128, 128, [0, 0, 0]),
-            (235, 128, 128, [255, 255, 255]),
-            (82, 90, 240, [255, 1, 0]),
-            (145, 54, 34, [0, 255, 1]),
-            (41, 240, 110, [0, 0, 255]),
-        ] {
-            assert_eq!(Chroma::of(u, v).rgbx(y).to_le_bytes()[..3], rgb);
-        }
-    }
-
-    #[test]
-    fn yuyv_and_nv12_of_the_same_colours_agree() {
-        // Four columns, two rows with the same chroma.
-        let (luma, uv) = (
-            [[20, 90, 160, 230], [40, 80, 120, 200]],
-            [100, 150, 200, 60],
-        );
-        let mut packed = Vec::new();
-        for y in luma {
-            packed.extend([y[0], uv[0], y[1], uv[1], y[2], uv[2], y[3], uv[3]]);
-        }
-        let planar = [luma[0], luma[1], uv].concat();
-        let yuyv = frame(PixelFormat::Yuyv, 4, 2, 8, packed);
-        let nv12 = frame(PixelFormat::Nv12, 4, 2, 4, planar);
-        for y in 0..2 {
-            for columns in [0..4, 1..4, 1..3, 2..3, 3..4] {
-                assert_eq!(
-                    row(&yuyv, y, columns.clone()),
-                    row(&nv12, y, columns.clone()),
-                    "{y} {columns:?}"
-                );
-            }
-        }
-        let whole = row(&yuyv, 1, 0..4);
-        assert_eq!(row(&yuyv, 1, 1..3), whole[3..9]);
-    }
-
-    #[test]
-    fn a_stride_longer_than_a_row_is_skipped() {
-        let bgr3 = frame(PixelFormat::Bgr3, 1, 2, 5, vec![3, 2, 1, 9, 9, 6, 5, 4]);
-        assert_eq!(
-            (row(&bgr3, 0, 0..1), row(&bgr3, 1, 0..1)),
-            (vec![1, 2, 3], vec![4, 5, 6])
-        );
-        let grey = frame(PixelFormat::Grey, 2, 2, 3, vec![1, 2, 9, 3, 4]);
-        assert_eq!(row(&grey, 1, 0..2), [3, 3, 3, 4, 4, 4]);
-    }
-
-    #[test]
-    fn a_picture_that_is_not_whole_is_refused() {
-        for (format, stride, need) in [
-            (PixelFormat::Rgb3, 12, 3 * 12 + 9),
-            (PixelFormat::Bgr3, 9, 36),
-            (PixelFormat::Yuyv, 8, 32),
-            (PixelFormat::Nv12, 4, 6 * 4),
-            (PixelFormat::Grey, 3, 12),
-        ] {
-            let whole = frame(format, 3, 4, stride, vec![0; need]);
-            assert!(Picture::of(&whole).is_ok(), "{format}");
-            let short = frame(format, 3, 4, stride, vec![0; need - 1]);
-            assert!(
-                matches!(Picture::of(&short), Err(PreprocessError::Truncated { .. })),
-                "{format}"
-            );
-            let narrow = frame(format, 3, 4, 2, vec![0; 100]);
-            assert!(
-                matches!(Picture::of(&narrow), Err(PreprocessError::Truncated { .. })),
-                "{format}"
-            );
-            let none = frame(format, 0, 4, stride, vec![0; need]);
-            assert!(
-                matches!(Picture::of(&none), Err(PreprocessError::Empty { .. })),
-                "{format}"
-            );
-            let huge = frame(format, u32::MAX, u32::MAX, usize::MAX, vec![0; need]);
-            assert!(
-                matches!(Picture::of(&huge), Err(PreprocessError::Truncated { .. })),
-                "{format}"
-            );
-        }
     }
 }

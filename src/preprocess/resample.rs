@@ -8,7 +8,8 @@
 use std::ops::Range;
 
 use super::ImageSize;
-use super::pixels::{Picture, Rgbx};
+use super::convert::Rgbx;
+use super::pixels::Picture;
 
 /// Fractional bits of a weight: 32 less 8 for the pixel and 2 to spare, as in Pillow.
 const PRECISION: u32 = 22;

@@ -28,7 +28,7 @@ pub enum SourceError {
     RawOnly { path: PathBuf, found: String },
     #[error("{} captures in the multi-planar layout only, which is not supported; use the camera stack's own program (rpicam-vid on a Raspberry Pi) or another device node", .0.display())]
     MultiPlanar(PathBuf),
-    #[error("{} offers no usable format (it has {offered}; usable are YUYV NV12 RGB3 BGR3 GREY MJPG)", .path.display())]
+    #[error("{} offers no usable format (it has {offered}; usable are YUYV YVYU UYVY NV12 NV21 YU12 YV12 RGB3 BGR3 RGBP GREY MJPG)", .path.display())]
     NoUsableFormat { path: PathBuf, offered: String },
     #[error(
         "{} does not offer the format {wanted} (usable here: {usable}); name one of those or leave `format=` out",
@@ -45,6 +45,13 @@ pub enum SourceError {
         step: &'static str,
         source: io::Error,
     },
+
+    #[error(
+        "`{scheme}:-` reads a video from standard input, which is a terminal; pipe one in: `rpicam-vid -t 0 --codec mjpeg -o - | resnetd run --source mjpeg:-`"
+    )]
+    Terminal { scheme: &'static str },
+    #[error("cannot read {}: {source}; name a file or pipe that is there and readable", .path.display())]
+    Stream { path: PathBuf, source: io::Error },
 
     #[error("cannot read {}: {source}; name pictures that are there and readable", .path.display())]
     File { path: PathBuf, source: io::Error },

@@ -7,11 +7,17 @@ use std::time::Duration;
 
 use crate::frame::Frame;
 
+mod backoff;
 mod error;
+pub mod exec;
 #[cfg(any(test, feature = "tools"))]
 pub mod fault;
 mod glob;
+pub mod http;
 pub mod images;
+mod intake;
+pub mod pipe;
+pub mod stream;
 pub mod uri;
 pub mod v4l2;
 
@@ -56,6 +62,9 @@ pub enum Event {
 pub fn open(spec: Option<&SourceSpec>) -> Result<Box<dyn Source>, SourceError> {
     match spec {
         Some(SourceSpec::V4l2(spec)) => Ok(Box::new(v4l2::open(spec)?)),
+        Some(SourceSpec::Stream(kind, input)) => Ok(Box::new(pipe::Pipe::open(input, *kind)?)),
+        Some(SourceSpec::Exec(command)) => Ok(Box::new(exec::Exec::new(command))),
+        Some(SourceSpec::Http(url)) => Ok(Box::new(http::Http::new(url.clone()))),
         Some(SourceSpec::Images(spec)) => Ok(Box::new(images::Images::open(spec)?)),
         Some(SourceSpec::Demo) => Ok(Box::new(demo::Demo::new())),
         None => match v4l2::first_camera() {

@@ -1,18 +1,31 @@
 //! Reads a `--source` URI. What it says is checked here and never again; whether the device or file
 //! exists is found out by opening it.
 //!
-//! The form is `SCHEME:PATH?KEY=VALUE&KEY=VALUE`. Nothing is percent-decoded: a path is written as it is.
+//! The form is `SCHEME:PATH?KEY=VALUE&KEY=VALUE`. Nothing is percent-decoded: a path is written as it is. `exec:`,
+//! `mjpeg:` and `y4m:` have no options, since a command or a file's name may contain anything; `http:` is a URL.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::http::url::Url;
+use super::pipe::Input;
+use super::stream::Kind;
 use crate::frame::{MAX_SIDE, PixelFormat};
+
+/// What may stand behind `format=`, for messages.
+const FORMATS: &str = "one of YUYV YVYU UYVY NV12 NV21 YU12 YV12 RGB3 BGR3 RGBP GREY MJPG";
 
 /// Which source, and how it is to be set up.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SourceSpec {
     V4l2(V4l2Spec),
     Images(ImagesSpec),
+    /// `mjpeg:-`, `mjpeg:FILE`, `y4m:-`, `y4m:FILE`.
+    Stream(Kind, Input),
+    /// `exec:COMMAND`, for a shell.
+    Exec(String),
+    /// `http://[USER:PASSWORD@]HOST[:PORT]/PATH`.
+    Http(Url),
     /// Rendered scenes.
     Demo,
 }
@@ -41,13 +54,24 @@ pub struct ImagesSpec {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
-    #[error("`{0}` is not a source; write v4l2:/dev/video0, images:PATH or demo:")]
+    #[error(
+        "`{0}` is not a source; write v4l2:/dev/video0, exec:COMMAND, http://HOST/PATH, mjpeg:FILE, y4m:FILE, images:PATH or demo:"
+    )]
     NoScheme(String),
-    #[error("unknown source `{0}:`; there are v4l2:, images: and demo:")]
+    #[error(
+        "unknown source `{0}:`; there are v4l2:, exec:, http:, mjpeg:, y4m:, images: and demo:"
+    )]
     UnknownScheme(String),
-    #[error("`{scheme}:` needs a path, as in {example}")]
-    NoPath {
+    #[error(
+        "{0}: is not spoken here; let ffmpeg do it: `exec:ffmpeg -nostdin -loglevel warning -i {0}://... -f mjpeg -q:v 3 -`"
+    )]
+    NotSpoken(String),
+    #[error("`http:` needs {missing}, as in http://192.168.1.20:8080/stream.mjpg")]
+    Url { missing: &'static str },
+    #[error("`{scheme}:` needs {needs}, as in {example}")]
+    Nothing {
         scheme: &'static str,
+        needs: &'static str,
         example: &'static str,
     },
     #[error("`{scheme}:` has no option `{key}`; {exist}")]
@@ -78,6 +102,13 @@ impl FromStr for SourceSpec {
         match scheme {
             "v4l2" => v4l2(rest).map(Self::V4l2),
             "images" => images(rest).map(Self::Images),
+            "mjpeg" => stream(Kind::Mjpeg, rest, "mjpeg:- or mjpeg:video.mjpg"),
+            "y4m" => stream(Kind::Y4m, rest, "y4m:- or y4m:video.y4m"),
+            "exec" => exec(rest).map(Self::Exec),
+            "http" => Url::parse(rest).map(Self::Http),
+            "https" | "rtsp" | "rtsps" | "rtmp" | "srt" | "udp" => {
+                Err(UriError::NotSpoken(scheme.to_owned()))
+            }
             "demo" => demo(rest).map(|()| Self::Demo),
             _ => Err(UriError::UnknownScheme(scheme.to_owned())),
         }
@@ -87,8 +118,9 @@ impl FromStr for SourceSpec {
 fn v4l2(rest: &str) -> Result<V4l2Spec, UriError> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     if path.is_empty() {
-        return Err(UriError::NoPath {
+        return Err(UriError::Nothing {
             scheme: "v4l2",
+            needs: "a path",
             example: "v4l2:/dev/video0",
         });
     }
@@ -114,8 +146,9 @@ fn images(rest: &str) -> Result<ImagesSpec, UriError> {
         _ => (rest, ""),
     };
     if path.is_empty() {
-        return Err(UriError::NoPath {
+        return Err(UriError::Nothing {
             scheme: "images",
+            needs: "a path",
             example: "images:photos or images:'photos/*.jpg'",
         });
     }
@@ -131,6 +164,33 @@ fn images(rest: &str) -> Result<ImagesSpec, UriError> {
         }
     }
     Ok(spec)
+}
+
+fn stream(kind: Kind, rest: &str, example: &'static str) -> Result<SourceSpec, UriError> {
+    let input = match rest {
+        "" => {
+            return Err(UriError::Nothing {
+                scheme: kind.scheme(),
+                needs: "a file, or - for standard input",
+                example,
+            });
+        }
+        "-" => Input::Stdin,
+        path => Input::File(path.into()),
+    };
+    Ok(SourceSpec::Stream(kind, input))
+}
+
+fn exec(command: &str) -> Result<String, UriError> {
+    // The kernel ends an argument at a zero byte.
+    if command.trim().is_empty() || command.contains('\0') {
+        return Err(UriError::Nothing {
+            scheme: "exec",
+            needs: "a command",
+            example: "exec:rpicam-vid -n -t 0 --codec mjpeg --flush -o -",
+        });
+    }
+    Ok(command.to_owned())
 }
 
 fn demo(rest: &str) -> Result<(), UriError> {
@@ -198,11 +258,10 @@ fn fps(value: &str) -> Result<f64, UriError> {
 }
 
 fn format(value: &str) -> Result<PixelFormat, UriError> {
-    use PixelFormat::{Bgr3, Grey, Mjpg, Nv12, Rgb3, Yuyv};
-    [Yuyv, Nv12, Rgb3, Bgr3, Grey, Mjpg]
+    PixelFormat::ALL
         .into_iter()
         .find(|format| format.to_string().eq_ignore_ascii_case(value))
-        .ok_or_else(|| bad("format", value, "one of YUYV NV12 RGB3 BGR3 GREY MJPG"))
+        .ok_or_else(|| bad("format", value, FORMATS))
 }
 
 fn boolean(key: &'static str, value: &str) -> Result<bool, UriError> {
@@ -245,6 +304,21 @@ mod tests {
     }
 
     #[test]
+    fn every_format_can_be_asked_for_and_is_named() {
+        for format in PixelFormat::ALL {
+            let spec = V4l2Spec {
+                device: "/dev/video0".into(),
+                format: Some(format),
+                ..V4l2Spec::default()
+            };
+            let name = format.to_string().to_lowercase();
+            let uri = format!("v4l2:/dev/video0?format={name}");
+            assert_eq!(parse(&uri), Ok(SourceSpec::V4l2(spec)));
+            assert!(FORMATS.contains(&format.to_string()));
+        }
+    }
+
+    #[test]
     fn question_marks_in_an_image_pattern_are_wildcards() {
         let spec = ImagesSpec {
             path: "a/img?.jpg".into(),
@@ -263,6 +337,42 @@ mod tests {
     }
 
     #[test]
+    fn streams_and_commands_are_taken_as_they_are() {
+        let file = |path: &str| Input::File(path.into());
+        for (uri, spec) in [
+            ("mjpeg:-", SourceSpec::Stream(Kind::Mjpeg, Input::Stdin)),
+            (
+                "mjpeg:a?b=c",
+                SourceSpec::Stream(Kind::Mjpeg, file("a?b=c")),
+            ),
+            ("y4m:-", SourceSpec::Stream(Kind::Y4m, Input::Stdin)),
+            ("y4m:./-", SourceSpec::Stream(Kind::Y4m, file("./-"))),
+            (
+                "exec:a -b 'c?d=e' | f:g",
+                SourceSpec::Exec("a -b 'c?d=e' | f:g".into()),
+            ),
+        ] {
+            assert_eq!(parse(uri), Ok(spec), "{uri}");
+        }
+        for uri in ["mjpeg:", "y4m:", "exec:", "exec:  ", "exec:a\0b"] {
+            assert!(matches!(parse(uri), Err(UriError::Nothing { .. })), "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_spoken_is_said_with_a_way_out() {
+        for scheme in ["https", "rtsp"] {
+            let error = parse(&format!("{scheme}://u:secret@h/p"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(&format!(
+                "exec:ffmpeg -nostdin -loglevel warning -i {scheme}://"
+            )));
+            assert!(!error.contains("secret"));
+        }
+    }
+
+    #[test]
     fn demo_is_read() {
         assert_eq!(parse("demo:"), Ok(SourceSpec::Demo));
     }
@@ -271,8 +381,8 @@ mod tests {
     fn unknown_schemes_and_keys_list_what_exists() {
         let message = |uri: &str| parse(uri).unwrap_err().to_string();
         assert_eq!(
-            message("rtsp://x"),
-            "unknown source `rtsp:`; there are v4l2:, images: and demo:"
+            message("gphoto:x"),
+            "unknown source `gphoto:`; there are v4l2:, exec:, http:, mjpeg:, y4m:, images: and demo:"
         );
         assert_eq!(
             message("v4l2:/dev/video0?gain=3"),
@@ -314,7 +424,10 @@ mod tests {
             parse("v4l2:/dev/video0?fps"),
             Err(UriError::NoValue("fps".into()))
         );
-        assert!(matches!(parse("v4l2:?fps=1"), Err(UriError::NoPath { .. })));
-        assert!(matches!(parse("images:"), Err(UriError::NoPath { .. })));
+        assert!(matches!(
+            parse("v4l2:?fps=1"),
+            Err(UriError::Nothing { .. })
+        ));
+        assert!(matches!(parse("images:"), Err(UriError::Nothing { .. })));
     }
 }

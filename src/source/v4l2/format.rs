@@ -6,11 +6,17 @@ use crate::frame::{MAX_SIDE, PixelFormat};
 use crate::source::uri::V4l2Spec;
 
 /// Usable formats, the cheapest to bring to RGB first; grey last, because the colours are missing.
-const BY_COST: [([u8; 4], PixelFormat); 7] = [
+const BY_COST: [([u8; 4], PixelFormat); 13] = [
     (*b"YUYV", PixelFormat::Yuyv),
+    (*b"UYVY", PixelFormat::Uyvy),
+    (*b"YVYU", PixelFormat::Yvyu),
     (*b"NV12", PixelFormat::Nv12),
+    (*b"NV21", PixelFormat::Nv21),
+    (*b"YU12", PixelFormat::Yu12),
+    (*b"YV12", PixelFormat::Yv12),
     (*b"RGB3", PixelFormat::Rgb3),
     (*b"BGR3", PixelFormat::Bgr3),
+    (*b"RGBP", PixelFormat::Rgbp),
     (*b"MJPG", PixelFormat::Mjpg),
     (*b"JPEG", PixelFormat::Mjpg),
     (*b"GREY", PixelFormat::Grey),
@@ -153,30 +159,19 @@ impl Layout {
         if !(1..=MAX_SIDE).contains(&fixed.width) || !(1..=MAX_SIDE).contains(&fixed.height) {
             return None;
         }
-        let (width, height) = (fixed.width as usize, fixed.height as usize);
-        let even = width.next_multiple_of(2);
-        let (row, rows) = match format {
-            PixelFormat::Rgb3 | PixelFormat::Bgr3 => (width * 3, height),
-            PixelFormat::Yuyv => (even * 2, height),
-            PixelFormat::Nv12 => (even, height + height.div_ceil(2)),
-            PixelFormat::Grey => (width, height),
-            PixelFormat::Mjpg => (0, 1),
+        let least = format.least_stride(fixed.width);
+        let stride = match (format, fixed.stride) {
+            (PixelFormat::Mjpg, _) | (_, 0) => least,
+            (_, told) => told as usize,
         };
-        let stride = match format {
-            PixelFormat::Mjpg => 0,
-            _ if fixed.stride == 0 => row,
-            _ => fixed.stride as usize,
+        let bytes = match format {
+            PixelFormat::Mjpg => 4,
+            _ => format.bytes(fixed.width, fixed.height, stride)?,
         };
-        let bytes = if format == PixelFormat::Mjpg {
-            4
-        } else {
-            (rows - 1).checked_mul(stride)? + row
-        };
-        let (width, height) = (fixed.width, fixed.height);
-        (stride >= row).then_some(Self {
+        Some(Self {
             format,
-            width,
-            height,
+            width: fixed.width,
+            height: fixed.height,
             stride,
             bytes,
         })

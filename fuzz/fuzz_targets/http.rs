@@ -1,0 +1,4 @@
+//! What it does with the bytes is in `resnetd_fuzz::http`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| resnetd_fuzz::http(bytes));
