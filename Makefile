@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-avx512 test-all soak fuzz bench-arm bench-peers cross models clean need tools
+.PHONY: help run test test-arm test-avx512 test-vm test-deb test-all soak fuzz bench-arm bench-peers cross pages deb install uninstall models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -27,10 +27,17 @@ cross: ## build the static ARM binary, target/aarch64-unknown-linux-musl/release
 test-arm: cross need ## run the ARM binary under QEMU and compare its output with this machine's, byte for byte
 	cross/compare.sh
 
+test-vm: cross need ## run the ARM binary in an emulated machine with cameras that come and go: make test-vm ONLY="sigterm_ends_it"
+	@cross/need.sh python3
+	@/usr/bin/python3 tests/vm/cameras.py $(ONLY)
+
 test-avx512: ## run the AVX512-VNNI kernels' tests on an emulated processor, where this one lacks it
 	cross/avx512.sh
 
-test-all: test test-arm test-avx512 fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
+test-deb: need ## install, use, upgrade and purge the packages in a Debian of their own
+	systemd/debian/test.sh
+
+test-all: test test-arm test-vm test-avx512 test-deb fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
 	DATA=$(DATA) models/check.sh
 
@@ -47,6 +54,18 @@ bench-arm: cross ## instructions of one inference on Cortex-A76 and A72, cycles 
 	EMIT=asm cross/build.sh
 	cross/need.sh qemu-user gcc libc6-dev python3 llvm-19
 	/usr/bin/python3 benches/arm.py $(MODEL)
+
+pages: need ## manual pages and shell completions, into target/pages
+	cargo run --quiet --features pages --bin resnetd-pages -- target/pages
+
+deb: need ## Debian packages for this machine and for arm64, into target/debian
+	systemd/debian/build.sh
+
+install: ## install what was built: make install DESTDIR= PREFIX=/usr BINARY=target/release/resnetd
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BINARY="$(BINARY)" systemd/install.sh
+
+uninstall: ## remove it again, but for what was changed
+	@DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" BINARY="$(BINARY)" systemd/install.sh uninstall
 
 models: need ## make the default bundle anew: make models DATA=FOLDER
 	DATA=$(DATA) models/build.sh

@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | `source` | the first camera, else `demo:` | a machine with one camera needs no configuration |
 //! | `[[camera]]` with `name` and `source` | one camera named `camera` | for several, in place of `source` |
+//! | `[controls]`; inside `[[camera]]` its `controls` | what the camera has | exposure, white balance and so on by the names and values that `resnetd devices --controls` shows: `controls = { auto_exposure = "Manual Mode", exposure_time_absolute = 150, white_balance_automatic = false }` |
 //! | `model` or `models` | the model that comes with the program: in `models/` here, in the source tree of the build, in `/usr/share/resnetd/models` | `models` is a list in order of preference, or a folder |
 //! | `socket` | systemd's, `/run/resnetd/`, `$XDG_RUNTIME_DIR`, `/tmp/resnetd-UID/`, the first that works | clients look in the same places |
 //! | `threads` | one for each performance core | more only wait for each other; fewer leave cores to other programs |
 //! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
+//! | `target_fps` | as many as the processor can | of each camera, per second: fewer leave time, power and heat to others |
 //! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
 //!
 //! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
@@ -18,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::control::Controls;
 use crate::cores::Threads;
 use crate::plain_file;
 
@@ -25,19 +28,28 @@ use crate::plain_file;
 const LARGEST: u64 = 1024 * 1024;
 
 /// The file as it is written. A missing key is None.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub source: Option<String>,
     #[serde(default)]
     pub camera: Vec<Camera>,
+    /// Of the camera that `source` (or nobody) names.
+    #[serde(default)]
+    pub controls: Controls,
     pub model: Option<PathBuf>,
     pub models: Option<Models>,
     pub socket: Option<PathBuf>,
     pub threads: Option<Threads>,
     pub smoothing_ms: Option<u32>,
     pub stale_s: Option<NonZeroUsize>,
+    pub target_fps: Option<Fps>,
 }
+
+/// Frames per second, 0.01 to 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f32")]
+pub struct Fps(f32);
 
 /// One of several cameras.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -45,6 +57,8 @@ pub struct Config {
 pub struct Camera {
     pub name: CameraName,
     pub source: String,
+    #[serde(default)]
+    pub controls: Controls,
 }
 
 /// What a camera is called in messages: 1 to 64 characters, none of them a control character.
@@ -128,6 +142,9 @@ impl Config {
         if self.source.is_some() && !self.camera.is_empty() {
             return both("source", "[[camera]]");
         }
+        if !self.controls.is_empty() && !self.camera.is_empty() {
+            return both("[controls]", "[[camera]]");
+        }
         if self.model.is_some() && self.models.is_some() {
             return both("model", "models");
         }
@@ -143,6 +160,25 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+impl Fps {
+    #[must_use]
+    pub fn get(self) -> f32 {
+        self.0
+    }
+}
+
+impl TryFrom<f32> for Fps {
+    type Error = &'static str;
+
+    fn try_from(fps: f32) -> Result<Self, Self::Error> {
+        if (0.01..=1000.0).contains(&fps) {
+            Ok(Self(fps))
+        } else {
+            Err("frames per second must be 0.01 to 1000")
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 pub mod bundle;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod cores;
 pub mod daemon;
 pub mod frame;

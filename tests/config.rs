@@ -106,3 +106,30 @@ fn a_file_that_is_not_there_is_named() {
         .to_string();
     assert!(message.contains("/nonexistent/r.toml"), "{message}");
 }
+
+#[test]
+fn controls_belong_to_a_camera_or_to_the_only_one() {
+    use resnetd::control::ControlValue::{Number, Switch, Text};
+    let config = parse(
+        "source = \"v4l2:/dev/video0\"\n[controls]\nauto_exposure = \"Manual Mode\"\n\
+         exposure_time_absolute = 150\nwhite_balance_automatic = false\n",
+    )
+    .unwrap();
+    let only: Vec<_> = config.controls.into_values().collect();
+    assert_eq!(
+        only,
+        [Text("Manual Mode".into()), Number(150), Switch(false)]
+    );
+
+    let cameras = "[[camera]]\nname = \"a\"\nsource = \"demo:\"\ncontrols = { gain = 3 }\n";
+    let config = parse(cameras).unwrap();
+    assert_eq!(config.camera[0].controls.get("gain"), Some(&Number(3)));
+
+    let message = error(&format!("{cameras}[controls]\ngain = 4\n"));
+    assert!(message.contains("[controls]"), "{message}");
+    let message = error("[controls]\ngain = [1, 2]\n");
+    assert!(
+        message.contains(":2: ") && message.contains("a number, true, false"),
+        "{message}"
+    );
+}

@@ -17,7 +17,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("frame", "label spec"),
     ("label", "frame spec"),
     ("spec", "frame label"),
-    ("config", "cores plain_file spec"),
+    ("control", ""),
+    ("config", "control cores plain_file spec"),
     // small tools that know no stage
     ("cores", ""),
     ("plain_file", ""),
@@ -25,7 +26,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("random", ""),
     ("slot", "frame"),
     // the stages
-    ("source", "frame plain_file ratelimit"),
+    ("source", "control frame plain_file ratelimit"),
     ("source::fault", "frame random"),
     ("preprocess", "frame spec"),
     ("infer", "bundle cores kernels label spec"),
@@ -41,7 +42,7 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "cli",
-        "bundle config cores daemon frame infer kernels label preprocess publish ratelimit slot smooth source spec",
+        "bundle config control cores daemon frame infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     // the workshop and its commands
     ("cli::workshop", "bundle cli infer model plain_file"),
@@ -52,10 +53,12 @@ const ARROWS: &[(&str, &str)] = &[
     // the programs, and the crate's own file
     (PROGRAM, "cli"),
     (WORKSHOP_PROGRAM, "cli"),
+    (PAGES_PROGRAM, "cli"),
     (ROOT, ""),
 ];
 const PROGRAM: &str = "src/main.rs";
 const WORKSHOP_PROGRAM: &str = "src/bin/resnetd-model.rs";
+const PAGES_PROGRAM: &str = "src/bin/resnetd-pages.rs";
 const ROOT: &str = "src/lib.rs";
 
 const STAGES: &[&str] = &["source", "preprocess", "infer", "smooth", "publish"];
@@ -67,6 +70,10 @@ const UNSAFE: &[(&str, &str)] = &[
         "instructions that only some processors have, and unchecked loads in inner loops",
     ),
     ("src/infer/", "the calls of those kernels"),
+    (
+        "src/preprocess/avx2.rs",
+        "the call of what is compiled for AVX2, once the processor is known to have it",
+    ),
     ("src/source/v4l2", "ioctl and the driver's mapped buffers"),
     ("src/publish/", "system calls on sockets"),
 ];

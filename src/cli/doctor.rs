@@ -150,7 +150,7 @@ impl Report {
                 "path": m.path.to_string_lossy(), "name": m.name, "precision": m.precision,
             })),
             "cameras": self.cameras.iter().map(|c| json!({
-                "path": c.path.to_string_lossy(), "card": c.card, "usable": c.formats.is_ok(),
+                "path": c.path.to_string_lossy(), "card": c.card, "usable": c.offers.is_ok(),
             })).collect::<Vec<_>>(),
             "socket": self.socket.to_string_lossy(),
             "problems": self.problems.iter().map(|p| json!({
@@ -198,7 +198,7 @@ impl Report {
             None => row("model", "none")?,
         }
         for (i, camera) in self.cameras.iter().enumerate() {
-            let state = if camera.formats.is_ok() {
+            let state = if camera.offers.is_ok() {
                 "usable"
             } else {
                 "not usable"
@@ -293,7 +293,7 @@ fn without_camera(cameras: &[Listed]) -> Vec<Problem> {
     }
     let errors: Option<Vec<String>> = cameras
         .iter()
-        .map(|camera| camera.formats.as_ref().err().map(ToString::to_string))
+        .map(|camera| camera.offers.as_ref().err().map(ToString::to_string))
         .collect();
     let errors = errors.unwrap_or_default(); // one camera is usable: the others are no problem
     errors.into_iter().map(Problem::hinders).collect()
@@ -331,10 +331,10 @@ mod tests {
             path: path.into(),
             card: "Webcam".into(),
             driver: "uvcvideo".into(),
-            formats: if busy {
+            offers: if busy {
                 Err(SourceError::Busy(path.into()))
             } else {
-                Ok(Vec::new())
+                Ok(v4l2::Offers::default())
             },
         };
         assert_eq!(

@@ -7,10 +7,14 @@ mod devices;
 mod doctor;
 mod exit;
 mod inspect;
+mod journal;
 pub mod lines;
 mod machine;
 mod model;
+#[cfg(feature = "pages")]
+pub mod pages;
 mod progress;
+mod reload;
 mod run;
 pub mod view;
 mod watch;
@@ -68,9 +72,18 @@ fn exit_code(program: &str, outcome: Result<(), Failure>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            say(&format!("{program}: {failure}"));
+            say_failure(&format!("{program}: {failure}"));
             ExitCode::from(&failure)
         }
+    }
+}
+
+/// Why the program ends.
+fn say_failure(line: &str) {
+    if journal::is_stderr() {
+        let _ = journal::write_lines(&mut io::stderr(), log::Level::Error, line);
+    } else {
+        say(line);
     }
 }
 
@@ -82,7 +95,11 @@ fn say(line: &str) {
 /// To standard error, as `RESNETD_LOG` says (`warn`, `resnetd=debug`, ...).
 fn start_logging() {
     let level = env_logger::Env::default().filter_or("RESNETD_LOG", "info");
-    env_logger::Builder::from_env(level).init();
+    let mut logger = env_logger::Builder::from_env(level);
+    if journal::is_stderr() {
+        logger.format(journal::write);
+    }
+    logger.init();
 }
 
 #[cfg(test)]

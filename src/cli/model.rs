@@ -19,6 +19,8 @@ use crate::publish::wire::ModelInfo;
 
 /// The bundle that comes with the program.
 const DEFAULT: &str = "resnet50-imagenette.nnef.tar";
+/// Where an installation has it, below its prefix.
+const INSTALLED: &str = "share/resnetd/models";
 /// What a bundle's file name ends in.
 const ENDING: &str = ".nnef.tar";
 
@@ -149,6 +151,15 @@ impl Candidates {
     }
 }
 
+/// The bundles that are tried, in this order.
+///
+/// # Errors
+/// If there is none.
+pub fn paths(models: Option<&Models>) -> Result<Vec<PathBuf>, Failure> {
+    let Candidates { first, others, .. } = candidates(models)?;
+    Ok(std::iter::once(first).chain(others).collect())
+}
+
 /// Those of a list, those of a folder, else the one that comes with the program.
 fn candidates(models: Option<&Models>) -> Result<Candidates, Failure> {
     let (paths, why) = match models {
@@ -221,10 +232,13 @@ pub fn default() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe().ok();
     // target/release/resnetd
     let tree = program.as_deref().and_then(|exe| exe.ancestors().nth(3));
+    // /usr/local/bin/resnetd
+    let prefix = program.as_deref().and_then(|exe| exe.ancestors().nth(2));
     let places = [
         Some(Path::new("models").join(DEFAULT)),
         tree.map(|root| root.join("models").join(DEFAULT)),
-        Some(Path::new("/usr/share/resnetd/models").join(DEFAULT)),
+        prefix.map(|prefix| prefix.join(INSTALLED).join(DEFAULT)),
+        Some(Path::new("/usr").join(INSTALLED).join(DEFAULT)),
     ];
     places.into_iter().flatten().find(|path| path.exists()).ok_or_else(|| {
         Failure::Model(format!(

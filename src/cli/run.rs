@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Failure;
 use super::console::Console;
 use super::model::Loaded;
+use super::reload::FromFile;
 use super::view::Screen;
-use crate::config::{Config, Models};
+use crate::config::{Config, Fps, Models};
 use crate::cores::Threads;
-use crate::daemon::{self, Camera};
+use crate::daemon::{self, Camera, Settings};
 use crate::publish::path::Places;
 use crate::smooth;
-use crate::source::{self, Source, SourceError, SourceSpec};
+use crate::source::{self, SourceError, SourceSpec};
 
 /// The camera's name when there is only one and nobody named it.
 const ONLY_CAMERA: &str = "camera";
@@ -35,15 +36,18 @@ Examples:
   resnetd run --config /etc/resnetd/resnetd.toml
 
 Labels are shown on a terminal and published on the socket; `resnetd watch` reads it.
+A camera that the configuration names may be away: it is watched when it comes. The configuration is
+read again when it changes and on SIGHUP (which also looks for a new model); one with a mistake changes
+nothing.
 RESNETD_LOG sets what is logged (error, warn, info, debug; default info).";
 
 /// Watches cameras and publishes what they show.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Configuration file (TOML); flags win over it
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// Where pictures come from: v4l2:, images:, demo:, ... [default: the first camera, else demo:]
     #[arg(long, value_name = "URI")]
     source: Option<String>,
@@ -62,48 +66,59 @@ pub struct Arguments {
 }
 
 /// What flags and file together ask for.
-#[derive(Debug, PartialEq, Eq)]
-struct Options {
-    /// Name and source; no source means the first camera, else `demo:`.
-    cameras: Vec<(String, Option<String>)>,
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    pub cameras: Vec<Named>,
     /// None: the model that comes with the program.
-    models: Option<Models>,
-    socket: Option<PathBuf>,
-    threads: Threads,
+    pub models: Option<Models>,
+    pub socket: Option<PathBuf>,
+    pub threads: Threads,
     frames: Option<u64>,
     time_constant: Duration,
     stale_after: Duration,
+    target_fps: Option<f32>,
+}
+
+/// A camera as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub name: String,
+    /// None: the first camera, else `demo:`.
+    pub uri: Option<String>,
+    /// Named by the configuration, so that it may come later; one that a flag names must be there.
+    pub configured: bool,
 }
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let flags = arguments.clone();
     let config = arguments
         .config
         .as_deref()
         .map(Config::load)
         .transpose()?
         .unwrap_or_default();
-    let options = merge(arguments, config);
+    let options = Options::merge(arguments, config);
     let stop = stop_on_signals()?;
     let model = Loaded::open(options.models.as_ref(), options.threads)?.into_model();
     let cameras = options
         .cameras
         .iter()
-        .map(open_camera)
+        .map(|named| camera(named, named.configured))
         .collect::<Result<Vec<_>, _>>()?;
-    let console = console(&options)?;
+    let screen = Screen::of_stdout();
+    let hangup = hangup(screen)?;
+    let console = console(screen, &options)?;
+    let reload = FromFile::new(flags, options.clone(), hangup);
     let outcome = daemon::run(
         daemon::Options {
             cameras,
             model,
+            settings: options.settings(),
             socket: options.socket,
             places: Places::from_environment(),
-            smoothing: smooth::Settings {
-                time_constant: options.time_constant,
-                ..smooth::Settings::default()
-            },
-            stale_after: options.stale_after,
             frames: options.frames,
             observer: console.as_ref().map(Console::observer),
+            reload: Some(Box::new(reload)),
         },
         &stop,
     );
@@ -123,10 +138,10 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 /// All sources are over and not one frame was a picture.
-fn nothing_classified(cameras: &[(String, Option<String>)]) -> Failure {
+fn nothing_classified(cameras: &[Named]) -> Failure {
     let sources: Vec<&str> = cameras
         .iter()
-        .map(|(name, uri)| uri.as_deref().unwrap_or(name))
+        .map(|camera| camera.uri.as_deref().unwrap_or(&camera.name))
         .collect();
     Failure::Input(format!(
         "{}: no picture could be classified; give intact JPEG or PNG files",
@@ -134,54 +149,80 @@ fn nothing_classified(cameras: &[(String, Option<String>)]) -> Failure {
     ))
 }
 
-/// Opens what a URI names; without one the first camera, else `demo:`.
-fn open_source(uri: Option<&str>) -> Result<Box<dyn Source>, SourceError> {
-    let spec: Option<SourceSpec> = uri.map(str::parse).transpose()?;
-    source::open(spec.as_ref())
-}
+/// For [`camera`].
+pub const OPENED_LATER: bool = true;
 
-fn open_camera((name, uri): &(String, Option<String>)) -> Result<Camera, Failure> {
-    let source = open_source(uri.as_deref())?;
-    log::info!("{name}: {}", source.describe());
-    let uri = uri.clone();
-    let reopen = Box::new(move || open_source(uri.as_deref()).map_err(|error| error.to_string()));
+/// What the daemon watches. With `later` its own thread opens what may come and go, and it need not be there now.
+pub fn camera(named: &Named, later: bool) -> Result<Camera, SourceError> {
+    let spec: Option<SourceSpec> = named.uri.as_deref().map(str::parse).transpose()?;
+    let later = later && spec.as_ref().is_some_and(SourceSpec::may_vanish);
+    let source = if later {
+        None
+    } else {
+        Some(source::open(spec.as_ref())?)
+    };
     Ok(Camera {
-        name: name.clone(),
+        name: named.name.clone(),
+        key: format!("{spec:?}"),
         source,
-        reopen,
+        reopen: Box::new(move || source::open(spec.as_ref()).map_err(|error| error.to_string())),
     })
 }
 
-fn merge(flags: Arguments, file: Config) -> Options {
-    let mut cameras: Vec<(String, Option<String>)> = Vec::new();
-    if flags.source.is_none() {
-        let named = file.camera.into_iter();
-        cameras.extend(named.map(|camera| (camera.name.as_str().to_owned(), Some(camera.source))));
-    }
-    if cameras.is_empty() {
-        cameras.push((ONLY_CAMERA.into(), flags.source.or(file.source)));
-    }
-    let flagged = Some(flags.models)
-        .filter(|models| !models.is_empty())
-        .map(Models::List);
-    let single = file.model.map(|model| Models::List(vec![model]));
-    Options {
-        cameras,
-        models: flagged.or(single).or(file.models),
-        socket: flags.socket.or(file.socket),
-        threads: flags
-            .threads
-            .or(file.threads)
-            .unwrap_or_else(Threads::suggested),
-        frames: flags.frames.map(NonZeroU64::get),
-        time_constant: file
-            .smoothing_ms
-            .map_or(smooth::Settings::default().time_constant, |ms| {
-                Duration::from_millis(ms.into())
+impl Options {
+    /// Flags win.
+    pub fn merge(flags: Arguments, file: Config) -> Self {
+        let flagged = flags.source.is_some();
+        let mut cameras: Vec<Named> = Vec::new();
+        if !flagged {
+            cameras.extend(file.camera.into_iter().map(|camera| Named {
+                name: camera.name.as_str().to_owned(),
+                uri: Some(camera.source),
+                configured: true,
+            }));
+        }
+        if cameras.is_empty() {
+            cameras.push(Named {
+                name: ONLY_CAMERA.into(),
+                uri: flags.source.or(file.source),
+                configured: !flagged,
+            });
+        }
+        let models = Some(flags.models)
+            .filter(|models| !models.is_empty())
+            .map(Models::List);
+        let single = file.model.map(|model| Models::List(vec![model]));
+        Self {
+            cameras,
+            models: models.or(single).or(file.models),
+            socket: flags.socket.or(file.socket),
+            threads: flags
+                .threads
+                .or(file.threads)
+                .unwrap_or_else(Threads::suggested),
+            frames: flags.frames.map(NonZeroU64::get),
+            time_constant: file
+                .smoothing_ms
+                .map_or(smooth::Settings::default().time_constant, |ms| {
+                    Duration::from_millis(ms.into())
+                }),
+            stale_after: file.stale_s.map_or(STALE_AFTER, |seconds| {
+                Duration::from_secs(seconds.get() as u64)
             }),
-        stale_after: file.stale_s.map_or(STALE_AFTER, |seconds| {
-            Duration::from_secs(seconds.get() as u64)
-        }),
+            target_fps: file.target_fps.map(Fps::get),
+        }
+    }
+
+    /// The part that the daemon follows in its work.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            smoothing: smooth::Settings {
+                time_constant: self.time_constant,
+                ..smooth::Settings::default()
+            },
+            stale_after: self.stale_after,
+            target_fps: self.target_fps,
+        }
     }
 }
 
@@ -196,9 +237,19 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
+/// True when SIGHUP has come, to be set back by who sees it. At a terminal SIGHUP means that the terminal has gone,
+/// and ends the program as it ends others.
+fn hangup(screen: Screen) -> Result<Arc<AtomicBool>, Failure> {
+    let hangup = Arc::new(AtomicBool::new(false));
+    if !screen.terminal {
+        signal_hook::flag::register(SIGHUP, Arc::clone(&hangup))
+            .map_err(|error| Failure::Internal(format!("cannot listen for signals: {error}")))?;
+    }
+    Ok(hangup)
+}
+
 /// For a person at a terminal, and for a run that ends by itself; a service's labels go over the socket.
-fn console(options: &Options) -> Result<Option<Console>, Failure> {
-    let screen = Screen::of_stdout();
+fn console(screen: Screen, options: &Options) -> Result<Option<Console>, Failure> {
     if !screen.terminal && options.frames.is_none() {
         return Ok(None);
     }
@@ -215,10 +266,18 @@ mod tests {
         Config::parse(Path::new("test"), text).unwrap()
     }
 
+    fn named(name: &str, uri: Option<&str>, configured: bool) -> Named {
+        Named {
+            name: name.into(),
+            uri: uri.map(Into::into),
+            configured,
+        }
+    }
+
     #[test]
     fn without_anything_there_is_one_camera() {
-        let options = merge(Arguments::default(), Config::default());
-        assert_eq!(options.cameras, [("camera".to_owned(), None)]);
+        let options = Options::merge(Arguments::default(), Config::default());
+        assert_eq!(options.cameras, [named("camera", None, true)]);
         assert_eq!(options.models, None);
         assert_eq!(options.time_constant, Duration::from_millis(500));
     }
@@ -233,11 +292,8 @@ mod tests {
             ..Arguments::default()
         };
         let text = "model = \"file\"\nsocket = \"/file\"\nthreads = 3\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
-        let options = merge(flags, file(text));
-        assert_eq!(
-            options.cameras,
-            [("camera".to_owned(), Some("demo:".to_owned()))]
-        );
+        let options = Options::merge(flags, file(text));
+        assert_eq!(options.cameras, [named("camera", Some("demo:"), false)]);
         assert_eq!(options.models, Some(Models::List(vec!["flag".into()])));
         assert_eq!(options.socket, Some("/flag".into()));
         assert_eq!(options.threads, Threads::ONE);
@@ -245,14 +301,18 @@ mod tests {
 
     #[test]
     fn the_file_counts_where_no_flag_is_given() {
-        let text = "models = \"folder\"\nthreads = 3\nsmoothing_ms = 0\nstale_s = 9\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
-        let options = merge(Arguments::default(), file(text));
-        assert_eq!(options.cameras, [("a".to_owned(), Some("x".to_owned()))]);
+        let text = "models = \"folder\"\nthreads = 3\nsmoothing_ms = 0\ntarget_fps = 2.5\nstale_s = 9\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
+        let options = Options::merge(Arguments::default(), file(text));
+        assert_eq!(options.cameras, [named("a", Some("x"), true)]);
         assert_eq!(options.models, Some(Models::Folder("folder".into())));
         assert_eq!(options.threads.to_string(), "3");
         assert_eq!(
-            (options.time_constant, options.stale_after),
-            (Duration::ZERO, Duration::from_secs(9))
+            (
+                options.time_constant,
+                options.stale_after,
+                options.target_fps
+            ),
+            (Duration::ZERO, Duration::from_secs(9), Some(2.5))
         );
     }
 }

@@ -6,49 +6,55 @@ use std::time::Duration;
 
 use super::{Camera, Reopen, panic_text};
 use crate::frame::Frame;
-use crate::slot::{Keep, Notice, Put, Slots};
+use crate::slot::{CameraId, Keep, Notice, Put, Slots};
 use crate::source::{Event, Source};
 
 /// How long a source may take before it is asked whether it should still try.
 const WAIT: Duration = Duration::from_millis(250);
 /// How long a lost camera is left alone before it is asked again.
 const LOST_PAUSE: Duration = Duration::from_millis(200);
-/// Pauses between attempts to open a source that panicked grow from here...
+/// Pauses between attempts to open a source grow from here...
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// ... to here.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Captures until the source ends or `slots` are stopped.
-pub fn run(index: usize, camera: Camera, slots: &Slots) {
+/// Captures until the source ends or the camera is not wanted any more.
+pub fn run(id: CameraId, camera: Camera, slots: &Slots) {
     let Camera {
         name,
-        mut source,
+        source,
         mut reopen,
+        ..
     } = camera;
     let mut frame = Frame::empty();
-    let mut pause = FIRST_PAUSE;
-    while !slots.stopped() {
+    let mut pause = Duration::ZERO;
+    let Some(mut source) = source.or_else(|| open(id, &mut reopen, &mut pause, slots)) else {
+        return;
+    };
+    log::info!("{name}: {}", source.describe());
+    while !slots.stopped(id) {
         // The source is given up after a panic and the frame refilled, so no broken state is seen.
         let next = catch_unwind(AssertUnwindSafe(|| source.next(&mut frame, WAIT)));
         match next {
             Ok(Event::Frame) => {
                 pause = FIRST_PAUSE;
-                deliver(index, &mut frame, keep(source.as_ref()), slots);
+                deliver(id, &mut frame, keep(source.as_ref()), slots);
             }
             Ok(Event::Timeout) => {}
             Ok(Event::Lost(reason)) => {
-                slots.tell(index, Notice::Lost(reason));
-                slots.pause(LOST_PAUSE);
+                slots.tell(id, Notice::Lost(reason));
+                slots.pause(id, LOST_PAUSE);
             }
             Ok(Event::End) => {
-                slots.tell(index, Notice::End);
+                slots.tell(id, Notice::End);
                 break;
             }
             Err(panic) => {
                 let reason = format!("its source failed: {}", panic_text(panic.as_ref()));
-                slots.tell(index, Notice::Lost(reason));
+                slots.tell(id, Notice::Lost(reason));
                 discard(&name, source);
-                match open_again(&name, &mut reopen, &mut pause, slots) {
+                pause = pause.max(FIRST_PAUSE);
+                match open(id, &mut reopen, &mut pause, slots) {
                     Some(opened) => source = opened,
                     None => return,
                 }
@@ -67,23 +73,26 @@ pub fn keep(source: &dyn Source) -> Keep {
     }
 }
 
-fn deliver(index: usize, frame: &mut Frame, keep: Keep, slots: &Slots) {
-    while slots.put(index, frame, keep, WAIT) == Put::Full {}
+fn deliver(id: CameraId, frame: &mut Frame, keep: Keep, slots: &Slots) {
+    while slots.put(id, frame, keep, WAIT) == Put::Full {}
 }
 
-/// None if everything is to stop.
-fn open_again(
-    name: &str,
+/// Opens the source after `pause`, and again with growing pauses until it is there. None if it is not wanted any more.
+fn open(
+    id: CameraId,
     reopen: &mut Reopen,
     pause: &mut Duration,
     slots: &Slots,
 ) -> Option<Box<dyn Source>> {
-    while !slots.pause(*pause) {
-        *pause = (*pause * 2).min(LONGEST_PAUSE);
+    while !slots.pause(id, *pause) {
+        *pause = (*pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         match catch_unwind(AssertUnwindSafe(&mut *reopen)) {
             Ok(Ok(source)) => return Some(source),
-            Ok(Err(reason)) => log::info!("{name}: cannot be opened again yet: {reason}"),
-            Err(panic) => log::error!("{name}: opening failed: {}", panic_text(panic.as_ref())),
+            Ok(Err(reason)) => slots.tell(id, Notice::Lost(reason)),
+            Err(panic) => {
+                let reason = format!("opening it failed: {}", panic_text(panic.as_ref()));
+                slots.tell(id, Notice::Lost(reason));
+            }
         }
     }
     None

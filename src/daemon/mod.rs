@@ -1,20 +1,25 @@
 //! The one place that knows the order source, frame, preprocess, infer, smooth, publish; and how the whole
 //! starts and stops.
 //!
-//! One capture thread per camera ([`capture`]), one inference thread ([`inference`]), one thread that
-//! publishes, and the calling thread, which only watches over them: so that a stop is quick and removes the
-//! socket even if a device or an inference hangs.
+//! One capture thread per camera ([`capture`], [`fleet`]), one inference thread ([`inference`], [`view`]), one thread
+//! that publishes, one that looks for changes of what is wanted ([`reload`]), and the calling thread, which only
+//! watches over them: so that a stop is quick and removes the socket even if a device or an inference hangs.
 
 mod capture;
+mod fleet;
 mod inference;
+mod reload;
 mod service;
+mod view;
+
+pub use reload::{Change, Reload};
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,11 +27,15 @@ use crate::frame::Frame;
 use crate::label::{Labels, Prediction};
 use crate::publish::listener::Listener;
 use crate::publish::path::Places;
-use crate::publish::wire::{self, Message, ModelInfo, State, Status};
+use crate::publish::wire::{self, Message, ModelInfo, State};
 use crate::publish::{Hub, Publisher, SocketError};
 use crate::slot::Slots;
 use crate::smooth;
 use crate::source::Source;
+use fleet::Fleet;
+use inference::Inference;
+use reload::Reloading;
+use view::Outlet;
 
 /// How soon a stop is noticed.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -69,14 +78,36 @@ pub struct Model {
     pub detail: String,
 }
 
-/// Opens a camera's source again after it has panicked; the error says why that failed.
+/// Opens a camera's source, also again after it has panicked; the error says why that failed.
 pub type Reopen = Box<dyn FnMut() -> Result<Box<dyn Source>, String> + Send>;
 
-/// A camera whose source is open.
+/// A camera to watch.
 pub struct Camera {
     pub name: String,
-    pub source: Box<dyn Source>,
+    /// What is watched and how: with the same name and key it is the same camera.
+    pub key: String,
+    /// None if its own thread is to open it, and to try again until it is there. Not for files.
+    pub source: Option<Box<dyn Source>>,
     pub reopen: Reopen,
+}
+
+/// What is done with what the cameras show.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    pub smoothing: smooth::Settings,
+    /// A camera that delivers nothing for this long is told to be stale.
+    pub stale_after: Duration,
+    /// At most so many frames per second of each camera are classified; 0.01 to 1000.
+    pub target_fps: Option<f32>,
+}
+
+impl Settings {
+    /// The least time between two frames of a camera.
+    fn interval(&self) -> Duration {
+        self.target_fps.map_or(Duration::ZERO, |fps| {
+            Duration::try_from_secs_f32(1.0 / fps).unwrap_or_default()
+        })
+    }
 }
 
 /// Gets every classification, change and status as it is published, in the inference thread: it must not block.
@@ -89,12 +120,12 @@ pub struct Options {
     /// Where the socket shall be; None leaves it to systemd and [`Places`].
     pub socket: Option<PathBuf>,
     pub places: Places,
-    pub smoothing: smooth::Settings,
-    /// A camera that delivers nothing for this long is told to be stale.
-    pub stale_after: Duration,
+    pub settings: Settings,
     /// End after so many classified frames.
     pub frames: Option<u64>,
     pub observer: Option<Observer>,
+    /// Knows when something else is wanted.
+    pub reload: Option<Box<dyn Reload>>,
 }
 
 /// What was done until the end.
@@ -114,7 +145,7 @@ pub enum DaemonError {
     Socket(#[from] SocketError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
-    #[error("the inference failed beyond repair ({0}); please report this with the lines above")]
+    #[error("a thread failed beyond repair ({0}); please report this with the lines above")]
     Panicked(String),
 }
 
@@ -131,84 +162,92 @@ pub fn run(options: Options, stop: &AtomicBool) -> Result<Totals, DaemonError> {
         .map_or("the socket of systemd".into(), |path| {
             path.display().to_string()
         });
-    let hub = Arc::new(Hub::new(&names, &start_of(&options.model)).map_err(SocketError::Serve)?);
+    let start = message_of(&options.model, wire::Reason::Start);
+    let hub = Arc::new(Hub::new(&names, &start).map_err(SocketError::Serve)?);
     let publisher = Publisher::start(Arc::clone(&hub), listener)?;
-    log::info!("model {}, labels on {socket}", options.model.info.name);
+    let what = format!("model {}, labels on {socket}", options.model.info.name);
+    log::info!("{what}");
 
     let threads = Threads::start(options, &hub)?;
-    service::ready();
-    let outcome = threads.watch(stop);
+    service::ready(&what);
+    let outcome = threads.watch(stop, &publisher);
     service::stopping();
-    for name in &names {
-        hub.publish(&status(name, State::Stopping, None));
+    for name in hub.cameras() {
+        hub.publish(&view::status(&name, State::Stopping, None));
     }
     drop(publisher);
     outcome
 }
 
-fn start_of(model: &Model) -> wire::Model {
+/// Says which model runs.
+fn message_of(model: &Model, reason: wire::Reason) -> wire::Model {
     wire::Model {
         timestamp: wire::unix_seconds(SystemTime::now()),
         model: model.info.clone(),
-        reason: wire::Reason::Start,
+        reason,
         detail: model.detail.clone(),
         others: Vec::new(),
     }
 }
 
-fn status<'a>(camera: &'a str, state: State, detail: Option<&'a str>) -> Message<'a> {
-    Message::Status(Status {
-        camera: camera.into(),
-        timestamp: wire::unix_seconds(SystemTime::now()),
-        state,
-        detail: detail.map(Into::into),
-    })
-}
-
 /// The threads that work.
 struct Threads {
     slots: Arc<Slots>,
-    capture: Vec<JoinHandle<()>>,
+    fleet: Arc<Mutex<Fleet>>,
     outcome: Receiver<Result<Totals, DaemonError>>,
 }
 
 impl Threads {
     fn start(options: Options, hub: &Arc<Hub>) -> Result<Self, DaemonError> {
-        let slots = Arc::new(Slots::new(options.cameras.len()));
+        let slots = Arc::new(Slots::new());
+        let (orders, received) = mpsc::channel();
+        let mut fleet = Fleet::new(Arc::clone(&slots), orders.clone());
+        fleet.change(options.cameras)?;
         let (ended, outcome) = mpsc::sync_channel(1);
-        let (inference, cameras) =
-            inference::Inference::new(options, Arc::clone(hub), Arc::clone(&slots));
+        let out = Outlet {
+            hub: Arc::clone(hub),
+            observer: options.observer,
+        };
+        let inference = Inference::new(
+            options.model,
+            options.settings,
+            options.frames,
+            Arc::clone(&slots),
+            out,
+            received,
+        );
         let infer = move || {
             let done = catch_unwind(AssertUnwindSafe(|| inference.run()));
             // Nobody to tell: the watching thread has given up on us.
             let _ =
                 ended.send(done.map_err(|panic| DaemonError::Panicked(panic_text(panic.as_ref()))));
         };
-        let mut threads = Self {
-            slots,
-            capture: Vec::new(),
+        let threads = Self {
+            slots: Arc::clone(&slots),
+            fleet: Arc::new(Mutex::new(fleet)),
             outcome,
         };
-        spawn("infer", infer)?;
-        for (index, camera) in cameras.into_iter().enumerate() {
-            let slots = Arc::clone(&threads.slots);
-            let started = spawn("capture", move || capture::run(index, camera, &slots));
-            match started {
-                Ok(thread) => threads.capture.push(thread),
-                Err(error) => {
-                    threads.slots.stop();
-                    return Err(error);
-                }
-            }
-        }
+        let reloading = Reloading {
+            slots,
+            orders,
+            fleet: Arc::clone(&threads.fleet),
+        };
+        let started = spawn("infer", infer).and_then(|_| match options.reload {
+            Some(reload) => spawn("reload", move || reloading.run(reload)).map(drop),
+            None => Ok(()),
+        });
+        started.inspect_err(|_| threads.slots.stop())?;
         Ok(threads)
     }
 
     /// Waits for the end, and then for the threads, but not for ever.
-    fn watch(self, stop: &AtomicBool) -> Result<Totals, DaemonError> {
+    fn watch(self, stop: &AtomicBool, publisher: &Publisher) -> Result<Totals, DaemonError> {
         let mut outcome = None;
         while outcome.is_none() && !stop.load(Ordering::Acquire) {
             outcome = self.wait(HEARTBEAT);
+            if outcome.is_none() && !publisher.is_alive() {
+                outcome = Some(Err(DaemonError::Panicked("publishing".into())));
+            }
         }
         self.slots.stop();
         let end = Instant::now() + PATIENCE;
@@ -216,7 +255,7 @@ impl Threads {
             log::warn!("an inference is still running; not waiting for it");
             Ok(Totals::default())
         });
-        while self.capture.iter().any(|thread| !thread.is_finished()) {
+        while self.captures() {
             if Instant::now() >= end {
                 log::warn!("a camera does not answer; not waiting for it");
                 break;
@@ -224,6 +263,11 @@ impl Threads {
             thread::sleep(Duration::from_millis(5));
         }
         outcome
+    }
+
+    /// Whether a capture thread still runs; not if that cannot be seen now, because a reload waits for one.
+    fn captures(&self) -> bool {
+        self.fleet.try_lock().is_ok_and(|fleet| fleet.is_busy())
     }
 
     fn wait(&self, time: Duration) -> Option<Result<Totals, DaemonError>> {

@@ -4,9 +4,14 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-/// The model is loaded and the socket listens.
-pub fn ready() {
-    tell(&[NotifyState::Ready]);
+/// The model is loaded and the socket listens; `status` is what `systemctl status` shows.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// A change has begun; [`ready`] ends it.
+pub fn reloading() {
+    tell(&[NotifyState::Reloading]);
 }
 
 /// The end has begun.

@@ -12,6 +12,9 @@
 //! (Microsoft, "Recommended 8-Bit YUV Formats for Video Rendering".) Pixels that share a chroma sample
 //! get the same chroma: it is not interpolated. 5 and 6 bits of RGB565 become `round(255 x / 31)` and
 //! `round(255 x / 63)`.
+//!
+//! Everything is inlined, so that it is compiled for the processor that its caller is compiled for, and
+//! written such that LLVM makes vectors of it.
 
 use crate::frame::{YuvCoding, YuvMatrix, YuvRange};
 
@@ -19,18 +22,21 @@ use crate::frame::{YuvCoding, YuvMatrix, YuvRange};
 /// resampling become vectors.
 pub(super) type Rgbx = u32;
 
+#[inline(always)]
 pub(super) fn rgb(source: &[u8], out: &mut [Rgbx]) {
     for (&[r, g, b], out) in source.as_chunks().0.iter().zip(out) {
         *out = Rgbx::from_le_bytes([r, g, b, 0]);
     }
 }
 
+#[inline(always)]
 pub(super) fn bgr(source: &[u8], out: &mut [Rgbx]) {
     for (&[b, g, r], out) in source.as_chunks().0.iter().zip(out) {
         *out = Rgbx::from_le_bytes([r, g, b, 0]);
     }
 }
 
+#[inline(always)]
 pub(super) fn rgb565(source: &[u8], out: &mut [Rgbx]) {
     for (&pair, out) in source.as_chunks().0.iter().zip(out) {
         let word = u32::from(u16::from_le_bytes(pair));
@@ -41,6 +47,7 @@ pub(super) fn rgb565(source: &[u8], out: &mut [Rgbx]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn grey(source: &[u8], out: &mut [Rgbx]) {
     for (&luma, out) in source.iter().zip(out) {
         *out = Rgbx::from_le_bytes([luma, luma, luma, 0]);
@@ -48,6 +55,7 @@ pub(super) fn grey(source: &[u8], out: &mut [Rgbx]) {
 }
 
 /// Packed 4:2:2: two pixels in 4 bytes, each sample at its shift in their (little-endian) word.
+#[inline(always)]
 pub(super) fn packed<const Y0: u32, const U: u32, const Y1: u32, const V: u32>(
     source: &[u8],
     yuv: Yuv,
@@ -65,19 +73,22 @@ pub(super) fn packed<const Y0: u32, const U: u32, const Y1: u32, const V: u32>(
 }
 
 /// A row of luma and its chroma (U, V), one for two pixels.
+#[inline(always)]
 pub(super) fn planar(
     luma: &[u8],
-    chroma: impl Iterator<Item = (u8, u8)>,
+    mut chroma: impl Iterator<Item = (u8, u8)> + Clone,
     yuv: Yuv,
     out: &mut [Rgbx],
 ) {
     let (pairs, odd) = luma.as_chunks();
-    let mut chroma = chroma.map(|(u, v)| yuv.chroma(i32::from(u), i32::from(v)));
-    let mut out = out.as_chunks_mut().0.iter_mut();
-    for ((&[left, right], chroma), out) in pairs.iter().zip(&mut chroma).zip(&mut out) {
+    let (out, _) = out.as_chunks_mut();
+    for ((&[left, right], (u, v)), out) in pairs.iter().zip(chroma.clone()).zip(out.iter_mut()) {
+        let chroma = yuv.chroma(i32::from(u), i32::from(v));
         *out = [left, right].map(|luma| yuv.rgbx(i32::from(luma), chroma));
     }
-    if let (&[last], Some(chroma), Some(out)) = (odd, chroma.next(), out.next()) {
+    let (last_chroma, last_out) = (chroma.nth(pairs.len()), out.get_mut(pairs.len()));
+    if let (&[last], Some((u, v)), Some(out)) = (odd, last_chroma, last_out) {
+        let chroma = yuv.chroma(i32::from(u), i32::from(v));
         *out = [yuv.rgbx(i32::from(last), chroma), 0];
     }
 }
@@ -121,7 +132,7 @@ impl Yuv {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn chroma(self, u: i32, v: i32) -> Chroma {
         let (d, e) = (u - 128, v - 128);
         let base = 128 - self.luma * self.black;
@@ -132,7 +143,7 @@ impl Yuv {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn rgbx(self, luma: i32, chroma: Chroma) -> Rgbx {
         let c = self.luma * luma;
         let limit = |value: i32| (value >> 8).clamp(0, 255).cast_unsigned();

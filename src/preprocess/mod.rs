@@ -5,6 +5,8 @@
 //! Only the rows and columns that the crop needs are converted and resampled, one row at a time.
 //! Mean and standard deviation are the first layer's business.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod convert;
 mod jpeg;
 mod pixels;

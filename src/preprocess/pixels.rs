@@ -109,6 +109,7 @@ impl<'a> Picture<'a> {
     }
 
     /// Columns `columns` of row `y`, converted into `buffer`. Both must lie inside the picture.
+    #[inline(always)]
     pub(super) fn row<'b>(
         &self,
         y: usize,

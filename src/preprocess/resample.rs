@@ -12,8 +12,8 @@ use super::convert::Rgbx;
 use super::pixels::Picture;
 
 /// Fractional bits of a weight: 32 less 8 for the pixel and 2 to spare, as in Pillow.
-const PRECISION: u32 = 22;
-const HALF: i32 = 1 << (PRECISION - 1);
+pub(super) const PRECISION: u32 = 22;
+pub(super) const HALF: i32 = 1 << (PRECISION - 1);
 
 /// Everything about a resize and crop that depends only on the sizes.
 pub(super) struct Plan {
@@ -36,7 +36,7 @@ pub(super) struct Scratch {
 }
 
 /// One direction: which source pixels each output pixel is made of, and where the outputs lie in the crop.
-struct Axis {
+pub(super) struct Axis {
     /// Empty pixels before the first output pixel, where the crop is larger than the picture.
     pad: usize,
     /// The first source pixel of each output pixel; never decreases.
@@ -66,6 +66,23 @@ impl Plan {
 
     /// Resizes and crops `picture`, which must have the size of [`input`](Self::input), into `out`, RGB.
     pub(super) fn run(&self, picture: &Picture<'_>, scratch: &mut Scratch, out: &mut [u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if super::avx2::run(self, picture, scratch, out) {
+            return;
+        }
+        self.run_with(Axis::resample_row, picture, scratch, out);
+    }
+
+    /// [`run`](Self::run) with this way to resample a row. Inlined, as all that it calls, so that whoever calls
+    /// it for a better processor has all of it compiled for that.
+    #[inline(always)]
+    pub(super) fn run_with(
+        &self,
+        resample_row: impl Fn(&Axis, &[Rgbx], &mut [u8]),
+        picture: &Picture<'_>,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) {
         let row = self.crop * 3;
         if self.x.starts.len() < self.crop || self.y.starts.len() < self.crop {
             out.fill(0);
@@ -82,8 +99,7 @@ impl Plan {
             while next < start + self.y.taps {
                 let source = picture.row(next, columns.clone(), &mut scratch.source);
                 let slot = next % self.y.taps;
-                self.x
-                    .resample_row(source, &mut scratch.ring[slot * row..][..row]);
+                resample_row(&self.x, source, &mut scratch.ring[slot * row..][..row]);
                 next += 1;
             }
             let rows = (start..).map(|y| &scratch.ring[y % self.y.taps * row..][..row]);
@@ -151,6 +167,7 @@ impl Axis {
     }
 
     /// For each output pixel its first source pixel and its weights.
+    #[inline(always)]
     fn outputs(&self) -> impl Iterator<Item = (usize, &[i32])> {
         self.starts
             .iter()
@@ -160,17 +177,30 @@ impl Axis {
 
     /// Makes the outputs of one row, 3 bytes each, from the source pixels [`used`](Self::used).
     fn resample_row(&self, source: &[Rgbx], out: &mut [u8]) {
-        let first = self.used().start;
-        let (pixels, _) = out.as_chunks_mut::<3>();
-        for ((start, weights), out) in self.outputs().zip(&mut pixels[self.pad..]) {
+        self.each_output(source, out, |pixels, weights| {
             let mut sums = [HALF; 4];
-            for (pixel, &weight) in source[start - first..][..self.taps].iter().zip(weights) {
+            for (pixel, &weight) in pixels.iter().zip(weights) {
                 for (sum, channel) in sums.iter_mut().zip(pixel.to_le_bytes()) {
                     *sum += i32::from(channel) * weight;
                 }
             }
             let [r, g, b, _] = sums.map(round);
-            *out = [r, g, b];
+            [r, g, b]
+        });
+    }
+
+    /// Calls `sum` with the source pixels and the weights of each output pixel.
+    #[inline(always)]
+    pub(super) fn each_output(
+        &self,
+        source: &[Rgbx],
+        out: &mut [u8],
+        sum: impl Fn(&[Rgbx], &[i32]) -> [u8; 3],
+    ) {
+        let first = self.used().start;
+        let (pixels, _) = out.as_chunks_mut::<3>();
+        for ((start, weights), out) in self.outputs().zip(&mut pixels[self.pad..]) {
+            *out = sum(&source[start - first..][..self.taps], weights);
         }
     }
 }
@@ -204,6 +234,7 @@ fn weights(size: usize, resized: usize, output: usize) -> (usize, Vec<i32>) {
 }
 
 /// The weighted sum of rows, rounded to bytes.
+#[inline(always)]
 fn combine_rows<'a>(
     rows: impl Iterator<Item = (&'a [u8], &'a i32)>,
     sums: &mut [i32],
@@ -221,7 +252,7 @@ fn combine_rows<'a>(
 }
 
 /// From fixed point to the byte below; the half is in the sum already.
-#[inline]
+#[inline(always)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // limited to 0..=255 right here
 fn round(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::event::EventfdFlags;
 
 use super::ring::{Line, Read, Ring};
-use super::wire::{Hello, Message, Model, PROTOCOL};
+use super::wire::{Hello, Message, Model, ModelInfo, PROTOCOL};
 
 /// Lines that a subscriber may be behind: at one camera's 30 frames per second 8 seconds, some 200 KB in all.
 const CAPACITY: usize = 256;
@@ -26,6 +26,7 @@ pub struct Hub {
 #[derive(Debug)]
 struct State {
     ring: Ring,
+    running: ModelInfo,
     hello: Line,
     model: Line,
     cameras: Vec<Camera>,
@@ -39,19 +40,25 @@ struct Camera {
     classification: Option<Line>,
 }
 
+impl Camera {
+    fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            status: None,
+            classification: None,
+        }
+    }
+}
+
 impl Hub {
     /// A hub whose subscribers are told of these cameras and this model.
     pub fn new(cameras: &[String], model: &Model) -> io::Result<Self> {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let known = |name: &String| Camera {
-            name: name.clone(),
-            status: None,
-            classification: None,
-        };
-        let cameras: Vec<Camera> = cameras.iter().map(known).collect();
+        let cameras: Vec<Camera> = cameras.iter().map(|name| Camera::named(name)).collect();
         let state = State {
             ring: Ring::new(CAPACITY),
-            hello: hello(&cameras, model),
+            running: model.model.clone(),
+            hello: hello(&cameras, &model.model),
             model: line(&Message::Model(model.clone())),
             cameras,
         };
@@ -69,6 +76,41 @@ impl Hub {
         state.remember(message, line);
         drop(state);
         self.wake();
+    }
+
+    /// Forgets the cameras that are `gone` and knows those that are `new`, if it did not; then every subscriber
+    /// gets a `hello` with the cameras that there are now.
+    pub fn change_cameras<'a>(
+        &self,
+        gone: impl IntoIterator<Item = &'a str>,
+        new: impl IntoIterator<Item = &'a str>,
+    ) {
+        let mut state = self.lock();
+        let mut changed = false;
+        for name in gone {
+            state.cameras.retain(|camera| camera.name != name);
+            changed = true;
+        }
+        for name in new {
+            if state.camera(name).is_none() {
+                state.cameras.push(Camera::named(name));
+                changed = true;
+            }
+        }
+        if changed {
+            state.hello = hello(&state.cameras, &state.running);
+            let line = Arc::clone(&state.hello);
+            state.ring.push(|buffer| buffer.extend_from_slice(&line));
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// The cameras that there are now.
+    #[must_use]
+    pub fn cameras(&self) -> Vec<String> {
+        let state = self.lock();
+        state.cameras.iter().map(|one| one.name.clone()).collect()
     }
 
     /// What a new subscriber gets first, and the number of the live line that comes then.
@@ -129,7 +171,8 @@ impl State {
                 }
             }
             Message::Model(model) => {
-                self.hello = hello(&self.cameras, model);
+                self.running = model.model.clone();
+                self.hello = hello(&self.cameras, &self.running);
                 self.model = line;
             }
             Message::Hello(_) | Message::Change(_) | Message::Lagged(_) => {}
@@ -141,12 +184,12 @@ impl State {
     }
 }
 
-fn hello(cameras: &[Camera], model: &Model) -> Line {
+fn hello(cameras: &[Camera], model: &ModelInfo) -> Line {
     line(&Message::Hello(Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").into(),
         cameras: cameras.iter().map(|camera| camera.name.clone()).collect(),
-        model: model.model.clone(),
+        model: model.clone(),
     }))
 }
 
@@ -215,5 +258,22 @@ mod tests {
         let hub = Hub::new(&[], &model("first")).unwrap();
         hub.publish(&Message::Model(model("second")));
         assert_eq!(welcome(&hub), ["hello second", "model second"]);
+    }
+
+    #[test]
+    fn other_cameras_are_told_in_a_new_hello_and_keep_what_is_known() {
+        let hub = Hub::new(&["a".into(), "b".into()], &model("first")).unwrap();
+        status(&hub, "a", CameraState::Streaming);
+        status(&hub, "b", CameraState::Streaming);
+        let before = hub.welcome().1;
+        hub.change_cameras([], ["a", "b"]);
+        assert_eq!(hub.welcome().1, before);
+        hub.change_cameras(["b"], ["b", "c"]);
+        assert_eq!(welcome(&hub), ["hello first", "model first", "a:streaming"]);
+        assert_eq!(hub.welcome().1, before + 1);
+        let Message::Hello(hello) = serde_json::from_slice(&hub.welcome().0[0]).unwrap() else {
+            panic!("hello comes first")
+        };
+        assert_eq!(hello.cameras, ["a", "b", "c"]);
     }
 }

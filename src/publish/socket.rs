@@ -51,6 +51,16 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// False if the thread has panicked: nobody is served any more.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+}
+
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.hub.close();

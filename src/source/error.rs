@@ -39,6 +39,11 @@ pub enum SourceError {
         wanted: PixelFormat,
         usable: String,
     },
+    #[error("{}: {trouble}", .path.display())]
+    NoSignal {
+        path: PathBuf,
+        trouble: &'static str,
+    },
     #[error("{}: {step} failed: {source}; if this stays, unplug and replug the camera", .path.display())]
     Device {
         path: PathBuf,

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use super::http::url::Url;
 use super::pipe::Input;
 use super::stream::Kind;
+use crate::control::Controls;
 use crate::frame::{MAX_SIDE, PixelFormat};
 
 /// What may stand behind `format=`, for messages.
@@ -39,6 +40,8 @@ pub struct V4l2Spec {
     /// Frames per second.
     pub fps: Option<f64>,
     pub format: Option<PixelFormat>,
+    /// Not part of the URI: the configuration says them beside it.
+    pub controls: Controls,
 }
 
 /// `images:PATH?fps=N&loop=true`.
@@ -90,6 +93,14 @@ pub enum UriError {
         value: String,
         expected: &'static str,
     },
+}
+
+impl SourceSpec {
+    /// Whether it is a camera, which may be away for a while; not something that is there or a mistake.
+    #[must_use]
+    pub fn may_vanish(&self) -> bool {
+        matches!(self, Self::V4l2(_))
+    }
 }
 
 impl FromStr for SourceSpec {
@@ -287,6 +298,7 @@ mod tests {
             size: Some((1280, 720)),
             fps: Some(30.0),
             format: Some(PixelFormat::Yuyv),
+            controls: Controls::new(),
         };
         assert_eq!(
             parse("v4l2:/dev/video0?size=1280x720&fps=30&format=YUYV"),

@@ -162,7 +162,7 @@ impl Story {
 
     fn of_camera(open: &Sender<()>, camera: Camera, adjust: impl FnOnce(&mut Options)) -> Self {
         let mut running = Running::start(vec![camera], Box::new(ByBrightness::new()), |options| {
-            options.smoothing.time_constant = Duration::from_millis(500);
+            options.settings.smoothing.time_constant = Duration::from_millis(500);
             adjust(options);
         });
         let mut subscriber = running.subscribe();
@@ -316,7 +316,7 @@ fn a_clock_that_jumps_holds_no_label() {
         let plan = std::iter::repeat_n(Fault::None, 30).chain([jump]);
         let frames = lamp(bright_then_dark(60), PixelFormat::Rgb3, true);
         let story = Story::of(frames, scripted(plan), |options| {
-            options.smoothing.time_constant = Duration::from_millis(40);
+            options.settings.smoothing.time_constant = Duration::from_millis(40);
         });
         assert_eq!(story.totals.classified, 120);
         let changes = ["nothing -> parachute", "parachute -> golf ball"];
@@ -344,7 +344,7 @@ fn a_camera_that_falls_silent_is_stale_and_begins_afresh() {
     let plan = std::iter::repeat_n(Fault::None, 50).chain([Fault::Silence; 3]);
     let frames = lamp(bright_then_dark(50), PixelFormat::Rgb3, false);
     let story = Story::of(frames, scripted(plan), |options| {
-        options.stale_after = Duration::from_millis(300);
+        options.settings.stale_after = Duration::from_millis(300);
     });
     assert!(
         story.states().contains(&State::Stale),
@@ -391,7 +391,7 @@ fn whatever_goes_wrong_the_daemon_goes_on() {
     ] {
         let frames = lamp((0..150).map(|i| i as u8), format, seed != 3);
         let story = Story::of(frames, seeded(seed, 4), |options| {
-            options.stale_after = Duration::from_millis(200);
+            options.settings.stale_after = Duration::from_millis(200);
         });
         assert!(story.totals.classified > 40, "{:?}", story.totals);
         assert!(story.totals.bad > 0, "{:?}", story.totals);

@@ -38,7 +38,7 @@ fn child_that_is_watched() {
         vec![camera],
         Box::new(ByBrightness::new()),
     );
-    options.stale_after = Duration::from_millis(500);
+    options.settings.stale_after = Duration::from_millis(500);
     let totals = daemon::run(options, &AtomicBool::new(false)).unwrap();
     assert!(
         totals.over && totals.bad > 0 && totals.classified > 0,

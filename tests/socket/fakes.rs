@@ -119,7 +119,11 @@ impl Classifier for Stuck {
 }
 
 pub fn model(classifier: Box<dyn Classifier>) -> Model {
-    let labels = ["golf ball", "parachute"].map(String::from);
+    labelled(["golf ball", "parachute"], classifier)
+}
+
+pub fn labelled(labels: [&str; 2], classifier: Box<dyn Classifier>) -> Model {
+    let labels = labels.map(String::from);
     let info = ModelInfo {
         name: "fake".into(),
         arch: "resnet50".into(),
@@ -135,9 +139,14 @@ pub fn model(classifier: Box<dyn Classifier>) -> Model {
 }
 
 pub fn camera(source: Box<dyn Source>) -> Camera {
+    named("front", source)
+}
+
+pub fn named(name: &str, source: Box<dyn Source>) -> Camera {
     Camera {
-        name: "front".into(),
-        source,
+        name: name.into(),
+        key: "fake".into(),
+        source: Some(source),
         reopen: Box::new(|| Err("not again".into())),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use resnetd::daemon::{self, Camera, Classifier, DaemonError, Options, Totals};
+use resnetd::daemon::{self, Camera, Classifier, DaemonError, Options, Settings, Totals};
 use resnetd::publish::path::Places;
 use resnetd::publish::wire::{Message, State};
 use resnetd::smooth;
@@ -88,13 +88,21 @@ pub fn options(socket: PathBuf, cameras: Vec<Camera>, classifier: Box<dyn Classi
         model: model(classifier),
         socket: Some(socket),
         places: Places::from_environment(),
+        settings: settings(),
+        frames: None,
+        observer: None,
+        reload: None,
+    }
+}
+
+pub fn settings() -> Settings {
+    Settings {
         smoothing: smooth::Settings {
             time_constant: Duration::ZERO,
             ..smooth::Settings::default()
         },
         stale_after: LONG,
-        frames: None,
-        observer: None,
+        target_fps: None,
     }
 }
 

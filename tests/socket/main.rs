@@ -4,8 +4,10 @@
 // The helpers here are parts of tests.
 #![allow(clippy::unwrap_used)]
 
+mod cameras;
 mod fakes;
 mod harness;
 mod life;
 mod messages;
+mod reload;
 mod subscribers;

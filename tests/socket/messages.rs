@@ -145,7 +145,7 @@ fn a_source_that_panics_is_a_lost_camera_and_is_opened_again() {
 fn a_camera_that_delivers_nothing_is_stale_until_it_does() {
     let (acts, source) = scripted(false);
     let running = Running::start(vec![camera(source)], Box::new(ByByte), |options| {
-        options.stale_after = Duration::from_millis(150);
+        options.settings.stale_after = Duration::from_millis(150);
     });
     let mut subscriber = running.subscribe();
     acts.send(Act::Frame(0)).unwrap();
@@ -181,7 +181,7 @@ fn pictures_that_come_slowly_are_not_stale() {
     let (acts, source) = scripted(false);
     let pictures = camera(Box::new(Pictures(source)));
     let running = Running::start(vec![pictures], Box::new(ByByte), |options| {
-        options.stale_after = Duration::from_millis(100);
+        options.settings.stale_after = Duration::from_millis(100);
     });
     let mut subscriber = running.subscribe();
     acts.send(Act::Frame(0)).unwrap();

@@ -17,7 +17,7 @@ use crate::model::error::ModelError;
 /// Makes bundles for resnetd: imports weights, quantizes, measures.
 #[derive(Debug, Parser)]
 #[command(name = "resnetd-model", version, after_help = exit::TABLE)]
-struct Arguments {
+pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
 }

@@ -1,8 +1,10 @@
 //! Which of a camera's formats, sizes and rates to use. What is asked for comes first; else the cheapest
 //! to convert near 640x480, which is enough for a network that looks at 224x224 pixels.
 
-use super::device::{Device, PixFormat, Sizes, Steps};
-use crate::frame::{MAX_SIDE, PixelFormat};
+use v4l::v4l_sys as sys;
+
+use super::device::{Colours, Device, PixFormat, Sizes, Steps};
+use crate::frame::{MAX_SIDE, PixelFormat, YuvCoding, YuvMatrix, YuvRange};
 use crate::source::uri::V4l2Spec;
 
 /// Usable formats, the cheapest to bring to RGB first; grey last, because the colours are missing.
@@ -75,41 +77,127 @@ fn name(&[a, b, c, d]: &[u8; 4]) -> String {
     if d & 0x80 == 0 { name } else { name + "-BE" }
 }
 
+/// What to ask of the driver, and why that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub format: PixFormat,
+    pub why: String,
+}
+
+/// One way to run the camera, and what speaks against it.
+#[derive(Debug, Clone, Copy)]
+struct Mode {
+    /// Its place in [`BY_COST`].
+    cost: usize,
+    size: (u32, u32),
+    /// The highest rate, if the driver tells.
+    fps: Option<f64>,
+}
+
+/// What a mode is measured by.
+struct Wish {
+    target: (u32, u32),
+    /// The size was asked for: it goes before the rate.
+    sized: bool,
+    fps: f64,
+}
+
 /// What to ask of the driver, or `None` if nothing that it offers (or was asked for) can be used.
 pub(super) fn choose(
     device: &mut impl Device,
     offered: &[[u8; 4]],
     spec: &V4l2Spec,
-) -> Option<PixFormat> {
-    let target = spec.size.unwrap_or(DEFAULT_SIZE);
-    let enough = spec.fps.unwrap_or(FAST_ENOUGH) * 0.99;
-    let mut best = None;
+) -> Option<Choice> {
+    let wish = Wish {
+        target: spec.size.unwrap_or(DEFAULT_SIZE),
+        sized: spec.size.is_some(),
+        fps: spec.fps.unwrap_or(FAST_ENOUGH) * 0.99,
+    };
+    let mut best: Vec<Mode> = Vec::new();
     for (cost, &(fourcc, format)) in BY_COST.iter().enumerate() {
         if !offered.contains(&fourcc) || spec.format.is_some_and(|wanted| wanted != format) {
             continue;
         }
-        let (width, height) = nearest(&device.sizes(fourcc), target);
-        let slow = device
-            .max_fps(fourcc, width, height)
-            .is_some_and(|fps| fps < enough);
-        let mut far = distance((width, height), target);
-        if spec.size.is_none() && far < 200 {
-            far = 0; // Twice as many pixels or half is as good, where nobody asked.
-        }
-        let score = (slow, far, cost);
-        if best.as_ref().is_none_or(|(least, _)| score < *least) {
-            best = Some((
-                score,
-                PixFormat {
-                    fourcc,
-                    width,
-                    height,
-                    stride: 0,
-                },
-            ));
+        let modes = sizes_to_try(&device.sizes(fourcc), wish.target)
+            .into_iter()
+            .map(|size| Mode {
+                cost,
+                size,
+                fps: device.rates(fourcc, size.0, size.1).fps.first().copied(),
+            });
+        best.extend(modes.min_by_key(|mode| wish.score(mode)));
+    }
+    let chosen = *best.iter().min_by_key(|mode| wish.score(mode))?;
+    let (fourcc, _) = BY_COST.get(chosen.cost)?;
+    let (width, height) = chosen.size;
+    Some(Choice {
+        format: PixFormat {
+            fourcc: *fourcc,
+            width,
+            height,
+            ..PixFormat::default()
+        },
+        why: why(&best, &chosen, &wish, spec),
+    })
+}
+
+impl Wish {
+    /// The lower the better. Where no size was asked for, speed goes before size, and twice as many pixels
+    /// or half is as good. Among equals the cheaper format, then the nearer size.
+    fn score(&self, mode: &Mode) -> (u64, u64, usize, u64) {
+        let distance = distance(mode.size, self.target);
+        let far = if !self.sized && distance < 200 {
+            0
+        } else {
+            distance
+        };
+        let slow = self.slow(mode);
+        let (first, second) = if self.sized { (far, slow) } else { (slow, far) };
+        (first, second, mode.cost, distance)
+    }
+
+    /// How much too slow, in percent; 0 if fast enough or if nobody knows.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
+    fn slow(&self, mode: &Mode) -> u64 {
+        match mode.fps {
+            Some(fps) if fps < self.fps => (100.0 * self.fps / fps.max(0.01)) as u64,
+            _ => 0,
         }
     }
-    best.map(|(_, format)| format)
+}
+
+/// Why this mode, in a few words for the log.
+fn why(best: &[Mode], chosen: &Mode, wish: &Wish, spec: &V4l2Spec) -> String {
+    let (width, height) = wish.target;
+    if spec.format.is_some() {
+        return "the format that was asked for".into();
+    }
+    // `best` holds one mode of each format, the cheapest format first.
+    match best {
+        [_] => "the only usable format".into(),
+        [cheapest, ..] if cheapest.cost == chosen.cost => {
+            format!("the cheapest to convert near {width}x{height}")
+        }
+        [cheaper, ..] => {
+            let name = BY_COST
+                .get(cheaper.cost)
+                .map_or_else(String::new, |(code, _)| name(code));
+            let (w, h) = cheaper.size;
+            match cheaper.fps {
+                Some(fps) if wish.slow(cheaper) > wish.slow(chosen) => {
+                    format!("because {name} has only {} fps at {w}x{h}", short(fps))
+                }
+                _ => format!("because {name} has no size nearer to {width}x{height} than {w}x{h}"),
+            }
+        }
+        [] => String::new(),
+    }
+}
+
+/// A rate without needless digits: `30`, `7.5`, `29.97`.
+pub(super) fn short(fps: f64) -> String {
+    let text = format!("{fps:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// How far two sizes are apart: the larger area in percent of the smaller, and 0 if they are equal.
@@ -123,21 +211,23 @@ fn distance(a: (u32, u32), b: (u32, u32)) -> u64 {
     }
 }
 
-fn nearest(offered: &[Sizes], target: (u32, u32)) -> (u32, u32) {
+/// The sizes that a format offers, those of a range as near to `target` as its steps allow; `target` itself
+/// where the driver does not tell.
+fn sizes_to_try(offered: &[Sizes], target: (u32, u32)) -> Vec<(u32, u32)> {
     let sizes = offered.iter().map(|sizes| match *sizes {
         Sizes::One { width, height } => (width, height),
         Sizes::Range { width, height } => (step_to(width, target.0), step_to(height, target.1)),
     });
     let sane =
         sizes.filter(|size| (1..=MAX_SIDE).contains(&size.0) && (1..=MAX_SIDE).contains(&size.1));
-    sane.min_by_key(|&size| distance(size, target))
-        .unwrap_or(target)
+    let sane: Vec<_> = sane.collect();
+    if sane.is_empty() { vec![target] } else { sane }
 }
 
 /// The highest step that is not above `target`, but within the range.
 fn step_to(steps: Steps, target: u32) -> u32 {
     let target = target.min(steps.max).max(steps.min);
-    target - (target - steps.min) % steps.step.max(1)
+    target - target.saturating_sub(steps.min) % steps.step.max(1)
 }
 
 /// How the driver's frames are laid out and how long a whole one is.
@@ -150,6 +240,7 @@ pub(super) struct Layout {
     pub stride: usize,
     /// Bytes of a whole frame; for JPEG the fewest.
     pub bytes: usize,
+    pub yuv: YuvCoding,
 }
 
 impl Layout {
@@ -174,8 +265,41 @@ impl Layout {
             height: fixed.height,
             stride,
             bytes,
+            yuv: coding(fixed.colours),
         })
     }
+}
+
+/// How a driver means its YUV, its defaults resolved as the kernel documents them (videodev2.h,
+/// `V4L2_MAP_YCBCR_ENC_DEFAULT` and `V4L2_MAP_QUANTIZATION_DEFAULT`). BT.2020 and SMPTE 240M are taken for
+/// BT.709, the nearest that we have; values that the kernel may add later for the default.
+fn coding(colours: Colours) -> YuvCoding {
+    let space_of_709 = matches!(
+        colours.space,
+        sys::v4l2_colorspace_V4L2_COLORSPACE_REC709
+            | sys::v4l2_colorspace_V4L2_COLORSPACE_DCI_P3
+            | sys::v4l2_colorspace_V4L2_COLORSPACE_BT2020
+            | sys::v4l2_colorspace_V4L2_COLORSPACE_SMPTE240M
+    );
+    let matrix = match colours.encoding {
+        sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_709
+        | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_XV709
+        | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_BT2020
+        | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_BT2020_CONST_LUM
+        | sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_SMPTE240M => YuvMatrix::Bt709,
+        sys::v4l2_ycbcr_encoding_V4L2_YCBCR_ENC_DEFAULT if space_of_709 => YuvMatrix::Bt709,
+        _ => YuvMatrix::Bt601,
+    };
+    let range = match colours.quantization {
+        sys::v4l2_quantization_V4L2_QUANTIZATION_FULL_RANGE => YuvRange::Full,
+        sys::v4l2_quantization_V4L2_QUANTIZATION_DEFAULT
+            if colours.space == sys::v4l2_colorspace_V4L2_COLORSPACE_JPEG =>
+        {
+            YuvRange::Full
+        }
+        _ => YuvRange::Limited,
+    };
+    YuvCoding { matrix, range }
 }
 
 /// Whether a frame is a whole JPEG: it begins as one and has an end. (Some cameras pad behind it.)

@@ -16,8 +16,13 @@ use rustix::time::{ClockId, clock_gettime};
 use v4l::v4l_sys as sys;
 use v4l::v4l2::{self, vidioc};
 
-use super::device::{Device, Filled, Identity, PixFormat, Ready, Sizes, Steps, System};
+use super::device::{
+    Colours, Control, Device, Filled, Identity, PixFormat, Rates, Ready, Sizes, Steps, System,
+};
 use super::mapping::Mapping;
+
+mod controls;
+mod signal;
 
 /// The running kernel.
 pub struct Kernel;
@@ -87,6 +92,7 @@ const MMAP: u32 = sys::v4l2_memory_V4L2_MEMORY_MMAP;
 /// Bounds on what is asked of a driver that never ends a list.
 const MAX_FORMATS: u32 = 64;
 const MAX_SIZES: u32 = 256;
+const MAX_RATES: u32 = 64;
 
 /// An open V4L2 device node. Closing it (dropping) stops the stream and frees the buffers in the kernel.
 pub struct Camera {
@@ -117,7 +123,8 @@ macro_rules! arguments {
 }
 arguments! {
     v4l2_capability v4l2_fmtdesc v4l2_frmsizeenum v4l2_frmivalenum v4l2_format v4l2_streamparm
-    v4l2_requestbuffers v4l2_buffer
+    v4l2_requestbuffers v4l2_buffer v4l2_queryctrl v4l2_querymenu v4l2_control v4l2_input
+    v4l2_event_subscription v4l2_event
 }
 
 impl Camera {
@@ -211,10 +218,10 @@ impl Device for Camera {
         found
     }
 
-    fn max_fps(&mut self, fourcc: [u8; 4], width: u32, height: u32) -> Option<f64> {
+    fn rates(&mut self, fourcc: [u8; 4], width: u32, height: u32) -> Rates {
         let pixel_format = u32::from_le_bytes(fourcc);
-        let mut best: Option<f64> = None;
-        for index in 0..MAX_SIZES {
+        let mut found = Rates::default();
+        for index in 0..MAX_RATES {
             let mut answer = sys::v4l2_frmivalenum {
                 index,
                 pixel_format,
@@ -222,19 +229,14 @@ impl Device for Camera {
                 height,
                 ..Argument::zeroed()
             };
-            if self
-                .ioctl(vidioc::VIDIOC_ENUM_FRAMEINTERVALS, &mut answer)
-                .is_err()
-            {
+            let asked = self.ioctl(vidioc::VIDIOC_ENUM_FRAMEINTERVALS, &mut answer);
+            if asked.is_err() || found.range {
                 break;
             }
-            // SAFETY: both variants of the union are fractions of two integers; a range begins with the
-            // shortest interval, at the place of the single one.
-            #[allow(unsafe_code)]
-            let interval = unsafe { answer.__bindgen_anon_1.discrete };
-            best = best.into_iter().chain(rate(interval)).reduce(f64::max);
+            add_rates(&answer, &mut found);
         }
-        best
+        found.fps.sort_by(|a, b| b.total_cmp(a));
+        found
     }
 
     fn set_format(&mut self, wanted: PixFormat) -> io::Result<PixFormat> {
@@ -246,6 +248,8 @@ impl Device for Camera {
         argument.fmt.pix.height = wanted.height;
         argument.fmt.pix.pixelformat = u32::from_le_bytes(wanted.fourcc);
         argument.fmt.pix.field = sys::v4l2_field_V4L2_FIELD_NONE;
+        // Says that we know the fields behind it, which are about colours.
+        argument.fmt.pix.priv_ = sys::V4L2_PIX_FMT_PRIV_MAGIC;
         self.ioctl(vidioc::VIDIOC_S_FMT, &mut argument)?;
         // SAFETY: the variants are integers; `pix` is the one of the capture type, which was asked for.
         #[allow(unsafe_code)]
@@ -256,6 +260,7 @@ impl Device for Camera {
             width: pix.width,
             height: pix.height,
             stride: pix.bytesperline,
+            colours: colours(&pix),
         })
     }
 
@@ -283,6 +288,18 @@ impl Device for Camera {
         })
     }
 
+    fn controls(&mut self) -> Vec<Control> {
+        controls::list(self)
+    }
+
+    fn set_control(&mut self, id: u32, value: i32) -> io::Result<()> {
+        controls::set(self, id, value)
+    }
+
+    fn no_signal(&mut self) -> Option<&'static str> {
+        signal::trouble(self)
+    }
+
     fn make_buffers(&mut self, count: u32) -> io::Result<u32> {
         let mut request = sys::v4l2_requestbuffers {
             count,
@@ -303,6 +320,7 @@ impl Device for Camera {
     }
 
     fn start(&mut self) -> io::Result<()> {
+        signal::watch(self);
         let mut kind: std::os::raw::c_int = CAPTURE.cast_signed();
         self.ioctl(vidioc::VIDIOC_STREAMON, &mut kind)
     }
@@ -312,17 +330,23 @@ impl Device for Camera {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         };
-        let mut wait = [PollFd::new(&self.file, PollFlags::IN)];
+        let mut wait = [PollFd::new(&self.file, PollFlags::IN | PollFlags::PRI)];
         if rustix::event::poll(&mut wait, Some(&timeout))? == 0 {
             return Ok(Ready::Nothing);
         }
         let found = wait[0].revents();
         let trouble = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
-        Ok(if found.intersects(trouble) {
-            Ready::Trouble
-        } else {
-            Ready::Frame
-        })
+        Ok(
+            if found.intersects(PollFlags::PRI) && signal::changed(self) {
+                Ready::Changed
+            } else if found.intersects(trouble) {
+                Ready::Trouble
+            } else if found.intersects(PollFlags::IN) {
+                Ready::Frame
+            } else {
+                Ready::Nothing
+            },
+        )
     }
 
     fn dequeue(&mut self) -> io::Result<Option<Filled>> {
@@ -379,6 +403,37 @@ fn sizes(answer: &sys::v4l2_frmsizeenum) -> Sizes {
             step: range.step_height,
         },
     }
+}
+
+fn add_rates(answer: &sys::v4l2_frmivalenum, found: &mut Rates) {
+    if answer.type_ == sys::v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE {
+        // SAFETY: both variants of the union are fractions of integers; `discrete` is the one of this type.
+        #[allow(unsafe_code)]
+        let interval = unsafe { answer.__bindgen_anon_1.discrete };
+        found.fps.extend(rate(interval));
+        return;
+    }
+    // SAFETY: as above; `stepwise` is the one of the two other types.
+    #[allow(unsafe_code)]
+    let interval = unsafe { answer.__bindgen_anon_1.stepwise };
+    found.fps.extend(rate(interval.min));
+    found.fps.extend(rate(interval.max));
+    found.range = true;
+}
+
+fn colours(pix: &sys::v4l2_pix_format) -> Colours {
+    let mut colours = Colours {
+        space: pix.colorspace,
+        ..Colours::default()
+    };
+    if pix.priv_ == sys::V4L2_PIX_FMT_PRIV_MAGIC {
+        // SAFETY: both variants of the union are the same integer.
+        #[allow(unsafe_code)]
+        let encoding = unsafe { pix.__bindgen_anon_1.ycbcr_enc };
+        colours.encoding = encoding;
+        colours.quantization = pix.quantization;
+    }
+    colours
 }
 
 /// Frames per second of an interval in seconds.

@@ -2,8 +2,10 @@
 //!
 //! It hands over the newest whole frame and gives the older ones back to the driver. A camera that is
 //! gone, stuck or in other hands is [`Event::Lost`]; it is opened again by itself, with growing pauses,
-//! never beyond the caller's timeout. Decisions are here, in `open` and in `format`; system calls in `kernel`.
+//! never beyond the caller's timeout. Decisions are here, in `open`, `format` and
+//! `controls`; system calls in `kernel`.
 
+mod controls;
 mod device;
 mod format;
 mod kernel;
@@ -15,8 +17,9 @@ mod tests;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use device::{Sizes, Steps};
-pub use open::{Listed, first_camera, list};
+pub use controls::{plain_name, possible};
+pub use device::{Control, ControlKind, Menu, Rates, Sizes, Steps};
+pub use open::{Listed, OfferedFormat, OfferedSize, Offers, first_camera, list};
 
 use super::uri::V4l2Spec;
 use super::{Event, Source, SourceError};
@@ -119,6 +122,9 @@ impl<S: System> Capture<S> {
                 other => other.map_err(|error| format!("waiting failed: {error}"))?,
             };
             let arrived = self.system.now();
+            if ready == Ready::Changed {
+                return Err("the picture that comes in has changed its size".into());
+            }
             if ready != Ready::Nothing {
                 let drained = stream.drain()?;
                 self.bad_frames += drained.bad;
@@ -139,7 +145,8 @@ impl<S: System> Capture<S> {
             }
             let now = self.system.now();
             if now.saturating_duration_since(*last_frame) >= SILENCE {
-                return Err(format!("no usable frame for {} seconds", SILENCE.as_secs()));
+                let trouble = stream.device.no_signal();
+                return Err(silent(trouble));
             }
             if now >= deadline {
                 return Ok(false);
@@ -254,6 +261,7 @@ impl<D: Device> Stream<D> {
         self.give_back(filled.index)?;
         frame.format = layout.format;
         (frame.width, frame.height, frame.stride) = (layout.width, layout.height, layout.stride);
+        frame.yuv = layout.yuv;
         frame.file = None;
         Ok(copied && (!jpeg || format::is_whole_jpeg(&frame.data)))
     }
@@ -276,6 +284,15 @@ fn stamp(frame: &mut Frame, filled: Filled, arrived: Instant, system: &impl Syst
     frame.captured = now.checked_sub(age).unwrap_or(now);
     frame.captured_at = SystemTime::now() - age;
     frame.capture_ms = now.saturating_duration_since(arrived).as_secs_f32() * 1000.0;
+}
+
+fn silent(trouble: Option<&str>) -> String {
+    let trouble = trouble.map(|trouble| format!(": {trouble}"));
+    let seconds = SILENCE.as_secs();
+    format!(
+        "no usable frame for {seconds} seconds{}",
+        trouble.unwrap_or_default()
+    )
 }
 
 /// Makes a call again that a signal interrupted.

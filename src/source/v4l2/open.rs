@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use v4l::v4l_sys as sys;
 
-use super::device::{Device, Identity, Sizes, System};
-use super::format::{self, Layout};
+use super::controls;
+use super::device::{Control, Device, Identity, Rates, Sizes, System};
+use super::format::{self, Choice, Layout};
 use super::kernel::{self, Kernel};
 use super::retry;
 use crate::source::SourceError;
@@ -27,6 +28,8 @@ pub(super) struct Stream<D> {
     pub buffers: u32,
     identity: Identity,
     fps: Option<f64>,
+    /// Why this format and size.
+    why: String,
 }
 
 impl<D> Stream<D> {
@@ -37,14 +40,13 @@ impl<D> Stream<D> {
             height,
             ..
         } = self.layout;
-        let rate = self
-            .fps
-            .map_or_else(String::new, |fps| format!(" at {fps:.3} fps"));
-        let rate = rate.replace(".000 fps", " fps");
+        let rate = self.fps.map(|fps| format!(", {} fps", format::short(fps)));
         let Identity { card, driver, .. } = &self.identity;
         format!(
-            "v4l2:{} ({card}, {driver}): {format} {width}x{height}{rate}",
-            spec.device.display()
+            "{card} ({driver}) at {}: {format} {width}x{height}{}, {}",
+            spec.device.display(),
+            rate.unwrap_or_default(),
+            self.why
         )
     }
 }
@@ -56,7 +58,7 @@ pub(super) fn stream<S: System>(
 ) -> Result<Stream<S::Device>, SourceError> {
     let path = &spec.device;
     let (mut device, identity) = identify(system, path)?;
-    let (layout, fps) = negotiate(&mut device, spec)?;
+    let Agreed { layout, fps, why } = negotiate(&mut device, spec)?;
     let failed = |step| move |error| classify(path, step, error);
     let buffers = retry(|| device.make_buffers(BUFFERS)).map_err(failed("making buffers"))?;
     if buffers == 0 {
@@ -75,14 +77,24 @@ pub(super) fn stream<S: System>(
                 found,
             };
         }
-        classify(path, "starting", error)
+        match (classify(path, "starting", error), device.no_signal()) {
+            (SourceError::Device { path, .. }, Some(trouble)) => {
+                SourceError::NoSignal { path, trouble }
+            }
+            (error, _) => error,
+        }
     })?;
+    // Of the running camera: some forget what was set before.
+    for warning in controls::set(&mut device, &spec.controls) {
+        log::warn!("{}: {warning}", path.display());
+    }
     Ok(Stream {
         device,
         layout,
         buffers,
         identity,
         fps,
+        why,
     })
 }
 
@@ -127,15 +139,22 @@ fn not_a_camera(path: &Path, found: &str) -> SourceError {
     }
 }
 
+/// What was agreed with the driver.
+struct Agreed {
+    layout: Layout,
+    fps: Option<f64>,
+    why: String,
+}
+
 /// Agrees with the driver on format, size and rate.
-fn negotiate(
-    device: &mut impl Device,
-    spec: &V4l2Spec,
-) -> Result<(Layout, Option<f64>), SourceError> {
+fn negotiate(device: &mut impl Device, spec: &V4l2Spec) -> Result<Agreed, SourceError> {
     let path = &spec.device;
     let offered =
         retry(|| device.formats()).map_err(|error| classify(path, "listing formats", error))?;
-    let wanted = format::choose(device, &offered, spec).ok_or_else(|| unusable(&offered, spec))?;
+    let Choice {
+        format: wanted,
+        why,
+    } = format::choose(device, &offered, spec).ok_or_else(|| unusable(&offered, spec))?;
     let fixed = retry(|| device.set_format(wanted))
         .map_err(|error| classify(path, "setting the format", error))?;
     let layout = Layout::of(fixed).ok_or_else(|| SourceError::NoUsableFormat {
@@ -165,7 +184,7 @@ fn negotiate(
         log::debug!("{}: frame rate: {error}", path.display());
         None
     });
-    Ok((layout, fps))
+    Ok(Agreed { layout, fps, why })
 }
 
 /// Why none of the offered formats will do.
@@ -233,8 +252,31 @@ pub struct Listed {
     /// What the device calls itself, or empty if it could not be asked.
     pub card: String,
     pub driver: String,
-    /// Four-character codes and their sizes, those first that we can use; or why it cannot be used.
-    pub formats: Result<Vec<(String, Vec<Sizes>)>, SourceError>,
+    /// What it offers, or why it cannot be used.
+    pub offers: Result<Offers, SourceError>,
+}
+
+/// What a camera can do.
+#[derive(Debug, Default)]
+pub struct Offers {
+    /// Those first that we can use.
+    pub formats: Vec<OfferedFormat>,
+    pub controls: Vec<Control>,
+}
+
+#[derive(Debug)]
+pub struct OfferedFormat {
+    /// Four-character code.
+    pub name: String,
+    pub usable: bool,
+    pub sizes: Vec<OfferedSize>,
+}
+
+#[derive(Debug)]
+pub struct OfferedSize {
+    pub size: Sizes,
+    /// Of a range of sizes those of the largest.
+    pub rates: Rates,
 }
 
 /// All video nodes of the machine.
@@ -266,7 +308,7 @@ pub(super) fn first_of(system: &mut impl System, nodes: Vec<PathBuf>) -> Option<
 
 impl Listed {
     fn into_camera(self) -> Result<PathBuf, SourceError> {
-        self.formats.map(|_| self.path)
+        self.offers.map(|_| self.path)
     }
 }
 
@@ -278,16 +320,16 @@ pub(super) fn look_at(system: &mut impl System, path: PathBuf) -> Listed {
                 path,
                 card: String::new(),
                 driver: String::new(),
-                formats: Err(error),
+                offers: Err(error),
             };
         }
     };
-    let formats = offers(&mut device, &identity, &path);
+    let offers = offers(&mut device, &identity, &path);
     Listed {
         path,
         card: identity.card,
         driver: identity.driver,
-        formats,
+        offers,
     }
 }
 
@@ -295,7 +337,7 @@ fn offers(
     device: &mut impl Device,
     identity: &Identity,
     path: &Path,
-) -> Result<Vec<(String, Vec<Sizes>)>, SourceError> {
+) -> Result<Offers, SourceError> {
     let mut offered =
         retry(|| device.formats()).map_err(|error| classify(path, "listing formats", error))?;
     if needs_camera_stack(identity) {
@@ -318,8 +360,28 @@ fn offers(
         ));
     }
     offered.sort_by_key(|&fourcc| format::usable(fourcc).is_none());
-    Ok(offered
+    let formats = offered
         .into_iter()
-        .map(|fourcc| (format::names(&[fourcc]), device.sizes(fourcc)))
-        .collect())
+        .map(|fourcc| offered_format(device, fourcc))
+        .collect();
+    Ok(Offers {
+        formats,
+        controls: device.controls(),
+    })
+}
+
+fn offered_format(device: &mut impl Device, fourcc: [u8; 4]) -> OfferedFormat {
+    let sizes = device.sizes(fourcc).into_iter().map(|size| {
+        let (width, height) = match size {
+            Sizes::One { width, height } => (width, height),
+            Sizes::Range { width, height } => (width.max, height.max),
+        };
+        let rates = device.rates(fourcc, width, height);
+        OfferedSize { size, rates }
+    });
+    OfferedFormat {
+        name: format::names(&[fourcc]),
+        usable: format::usable(fourcc).is_some(),
+        sizes: sizes.collect(),
+    }
 }

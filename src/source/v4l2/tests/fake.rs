@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use rustix::io::Errno;
 use v4l::v4l_sys as sys;
 
-use super::super::device::{Identity, PixFormat};
+use super::super::device::{Identity, PixFormat, Rates};
 use super::super::*;
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -31,7 +31,14 @@ pub struct World {
     pub identity: Identity,
     pub formats: Vec<[u8; 4]>,
     pub sizes: BTreeMap<[u8; 4], Vec<Sizes>>,
-    pub fps: BTreeMap<[u8; 4], f64>,
+    /// By format and size.
+    pub rates: BTreeMap<([u8; 4], u32, u32), Vec<f64>>,
+    pub controls: Vec<Control>,
+    /// Ids and values in the order in which they were set.
+    pub set_controls: Vec<(u32, i32)>,
+    pub no_signal: Option<&'static str>,
+    /// The picture that comes in has another size now.
+    pub changed: bool,
     pub stride: u32,
     /// Set by the last `set_format`.
     pub fixed: PixFormat,
@@ -75,7 +82,11 @@ impl Fake {
                     height: 2,
                 }],
             )]),
-            fps: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            controls: Vec::new(),
+            set_controls: Vec::new(),
+            no_signal: None,
+            changed: false,
             stride: 4,
             fixed: PixFormat::default(),
             shots: VecDeque::new(),
@@ -136,6 +147,7 @@ impl System for Fake {
         world.fault("open")?;
         world.queued.clear();
         world.hung_up = false;
+        world.changed = false;
         Ok(self.clone())
     }
 
@@ -168,8 +180,39 @@ impl Device for Fake {
         self.world().sizes.get(&fourcc).cloned().unwrap_or_default()
     }
 
-    fn max_fps(&mut self, fourcc: [u8; 4], _width: u32, _height: u32) -> Option<f64> {
-        self.world().fps.get(&fourcc).copied()
+    fn rates(&mut self, fourcc: [u8; 4], width: u32, height: u32) -> Rates {
+        let fps = self.world().rates.get(&(fourcc, width, height)).cloned();
+        Rates {
+            fps: fps.unwrap_or_default(),
+            range: false,
+        }
+    }
+
+    fn controls(&mut self) -> Vec<Control> {
+        self.world().controls.clone()
+    }
+
+    /// As a camera does it: while the control named `... Auto ...` is not 1, numbers are refused.
+    fn set_control(&mut self, id: u32, value: i32) -> io::Result<()> {
+        let mut world = self.world();
+        world.fault("set_control")?;
+        let kind = |control: &&Control| control.id == id && control.kind == ControlKind::Number;
+        let automatic =
+            |control: &Control| control.name.contains("Auto") && control.value != Some(1);
+        if world.controls.iter().any(|control| kind(&control))
+            && world.controls.iter().any(automatic)
+        {
+            return Err(Errno::ACCESS.into());
+        }
+        for control in world.controls.iter_mut().filter(|control| control.id == id) {
+            control.value = Some(value);
+        }
+        world.set_controls.push((id, value));
+        Ok(())
+    }
+
+    fn no_signal(&mut self) -> Option<&'static str> {
+        self.world().no_signal
     }
 
     fn set_format(&mut self, wanted: PixFormat) -> io::Result<PixFormat> {
@@ -219,6 +262,7 @@ impl Device for Fake {
             .filter(|at| *at <= until);
         world.time = world.time.max(next.unwrap_or(until));
         Ok(match next {
+            _ if world.changed => Ready::Changed,
             _ if world.hung_up => Ready::Trouble,
             Some(_) => Ready::Frame,
             None => Ready::Nothing,

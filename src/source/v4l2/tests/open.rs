@@ -1,4 +1,4 @@
-//! Opening a camera: every refusal names its cause, and the mode is the one that was asked for or the cheapest.
+//! Opening a camera: every refusal names its cause.
 
 use rustix::io::Errno;
 use v4l::v4l_sys as sys;
@@ -138,75 +138,13 @@ fn the_first_camera_is_one_that_works_by_itself() {
     assert_eq!(open::first_of(&mut fake, nodes), None);
 }
 
-/// A format, its sizes and its highest rate.
-type Offer<'a> = (&'a [u8; 4], &'a [(u32, u32)], f64);
-
-/// The mode chosen from these.
-fn chosen(offers: &[Offer<'_>], spec: &V4l2Spec) -> Result<String, SourceError> {
+#[test]
+fn a_grabber_without_a_signal_says_so() {
     let fake = Fake::new();
-    {
-        let mut world = fake.world();
-        world.stride = 0;
-        world.formats = offers.iter().map(|(fourcc, ..)| **fourcc).collect();
-        for (fourcc, sizes, fps) in offers {
-            let sizes = sizes
-                .iter()
-                .map(|&(width, height)| Sizes::One { width, height });
-            world.sizes.insert(**fourcc, sizes.collect());
-            world.fps.insert(**fourcc, *fps);
-        }
-    }
-    let camera = fake.open_as(spec)?;
-    let description = camera.describe();
-    Ok(description
-        .strip_prefix("v4l2:/dev/video7 (Fake, fake): ")
-        .unwrap()
-        .to_owned())
-}
-
-#[test]
-fn the_cheapest_format_near_640x480_is_chosen_where_nothing_is_asked() {
-    let sizes: &[_] = &[(320, 240), (640, 480), (1280, 720)];
-    let webcam: &[Offer<'_>] = &[(b"MJPG", sizes, 30.0), (b"YUYV", sizes, 30.0)];
-    let any = V4l2Spec::default();
-    assert_eq!(chosen(webcam, &any).unwrap(), "YUYV 640x480 at 30 fps");
-    let only_large: &[Offer<'_>] = &[(b"YUYV", &[(1920, 1080)], 5.0), (b"MJPG", sizes, 30.0)];
-    assert_eq!(chosen(only_large, &any).unwrap(), "MJPG 640x480 at 30 fps");
-    let grey: &[Offer<'_>] = &[(b"GREY", sizes, 30.0), (b"H264", sizes, 30.0)];
-    assert_eq!(chosen(grey, &any).unwrap(), "GREY 640x480 at 30 fps");
-}
-
-#[test]
-fn what_is_asked_for_is_chosen_or_its_lack_is_told() {
-    let webcam: &[Offer<'_>] = &[
-        (b"YUYV", &[(640, 480), (1280, 720)], 10.0),
-        (b"MJPG", &[(640, 480), (1280, 720)], 30.0),
-    ];
-    let spec = |size, fps, format| V4l2Spec {
-        size,
-        fps,
-        format,
-        ..V4l2Spec::default()
-    };
-    let large = Some((1280, 720));
-    assert_eq!(
-        chosen(webcam, &spec(large, Some(30.0), None)).unwrap(),
-        "MJPG 1280x720 at 30 fps"
-    );
-    assert_eq!(
-        chosen(webcam, &spec(large, Some(7.5), None)).unwrap(),
-        "YUYV 1280x720 at 7.500 fps"
-    );
-    let mjpg = Some(PixelFormat::Mjpg);
-    assert_eq!(
-        chosen(webcam, &spec(None, None, mjpg)).unwrap(),
-        "MJPG 640x480 at 30 fps"
-    );
-    let error = chosen(webcam, &spec(None, None, Some(PixelFormat::Nv12)))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("does not offer the format NV12 (usable here: YUYV MJPG)"),
-        "{error}"
-    );
+    fake.world().no_signal = Some("no signal comes in");
+    fake.fail("start", &[Errno::NOLINK]);
+    let error = fake.open().err().unwrap();
+    assert_eq!(error.to_string(), "/dev/video7: no signal comes in");
+    fake.fail("start", &[Errno::BUSY]);
+    assert!(matches!(fake.open(), Err(SourceError::Busy(_))));
 }

@@ -181,6 +181,36 @@ fn a_camera_without_a_usable_frame_for_long_is_opened_again() {
 }
 
 #[test]
+fn a_silent_grabber_says_that_no_signal_comes_in() {
+    let fake = Fake::new();
+    let mut camera = fake.open().unwrap();
+    fake.world().no_signal = Some("no signal comes in");
+    for _ in 0..9 {
+        assert_eq!(next(&mut camera).0, Event::Timeout);
+    }
+    let why = "no usable frame for 10 seconds: no signal comes in";
+    assert_eq!(next(&mut camera).0, Event::Lost(why.into()));
+}
+
+#[test]
+fn a_picture_of_another_size_is_met_by_opening_again() {
+    let fake = Fake::new();
+    let mut camera = fake.open().unwrap();
+    fake.world().changed = true;
+    let why = "the picture that comes in has changed its size";
+    fake.shoot(Duration::ZERO, 1);
+    assert_eq!(next(&mut camera).0, Event::Lost(why.into()));
+    let size = |width, height| Sizes::One { width, height };
+    fake.world().sizes.insert(*b"GREY", vec![size(2, 2)]);
+    fake.world().stride = 2;
+    fake.world().shots.clear();
+    fake.shoot(SECOND / 2, 3);
+    let (event, frame) = next(&mut camera);
+    assert_eq!((event, frame.width, frame.data.len()), (Event::Frame, 2, 4));
+    assert!(camera.describe().contains("GREY 2x2"));
+}
+
+#[test]
 fn a_driver_that_announces_frames_and_has_none_does_not_keep_us_spinning() {
     let fake = Fake::new();
     let mut camera = fake.open().unwrap();

@@ -1,0 +1,159 @@
+//! When `resnetd run` reads its configuration again: on SIGHUP, and when the file has changed. Flags go on to win
+//! over the file. What it asks for is loaded here; the daemon puts it into effect.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::model::{self, Loaded};
+use super::run::{Arguments, OPENED_LATER, Options, camera};
+use crate::config::{Config, Models};
+use crate::cores::Threads;
+use crate::daemon::{Change, Reload};
+
+/// How often the file is looked at. A change counts once the file has stayed as it is for so long: whoever writes
+/// it may not be done.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub struct FromFile {
+    flags: Arguments,
+    running: Options,
+    bundles: Bundles,
+    hangup: Arc<AtomicBool>,
+    file: Option<Watched>,
+}
+
+impl FromFile {
+    /// `running` is what was made of `flags` and the file at the start.
+    pub fn new(flags: Arguments, running: Options, hangup: Arc<AtomicBool>) -> Self {
+        Self {
+            bundles: Bundles::of(running.models.as_ref(), running.threads),
+            file: flags.config.clone().map(Watched::new),
+            flags,
+            running,
+            hangup,
+        }
+    }
+}
+
+impl Reload for FromFile {
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let changed = self.file.as_mut().is_some_and(|file| file.changed(now));
+        self.hangup.swap(false, Ordering::AcqRel) || changed
+    }
+
+    fn load(&mut self) -> Result<Change, String> {
+        let file = self.flags.config.as_deref().map(Config::load).transpose();
+        let file = file.map_err(|error| error.to_string())?;
+        let wanted = Options::merge(self.flags.clone(), file.unwrap_or_default());
+        if wanted.socket != self.running.socket {
+            log::warn!("the socket stays where it is until the next start");
+        }
+        let cameras = wanted.cameras.iter();
+        let cameras = cameras.map(|named| camera(named, OPENED_LATER));
+        let cameras = cameras
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| error.to_string())?;
+        let bundles = Bundles::of(wanted.models.as_ref(), wanted.threads);
+        let model = if bundles == self.bundles {
+            None
+        } else {
+            let loaded = Loaded::open(wanted.models.as_ref(), wanted.threads);
+            Some(loaded.map_err(|failure| failure.to_string())?.into_model())
+        };
+        let change = Change {
+            model,
+            settings: wanted.settings(),
+            cameras,
+        };
+        (self.running, self.bundles) = (wanted, bundles);
+        Ok(change)
+    }
+}
+
+/// A file that may be written anew.
+struct Watched {
+    path: PathBuf,
+    /// As it was read last.
+    read: Option<Stamp>,
+    /// As it was when it was looked at last, and when that was.
+    seen: Option<Stamp>,
+    looked: Instant,
+}
+
+impl Watched {
+    fn new(path: PathBuf) -> Self {
+        let stamp = Stamp::of(&path);
+        Self {
+            path,
+            read: stamp,
+            seen: stamp,
+            looked: Instant::now(),
+        }
+    }
+
+    /// True once for each change, when the file has come to rest. A file that is gone is no change.
+    fn changed(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.looked) < LOOK {
+            return false;
+        }
+        self.looked = now;
+        let stamp = Stamp::of(&self.path);
+        let rests = stamp == self.seen;
+        self.seen = stamp;
+        let changed = stamp.is_some() && rests && stamp != self.read;
+        if changed {
+            self.read = stamp;
+        }
+        changed
+    }
+}
+
+/// What differs between two states of a file, as far as can be seen without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// None if there is no such file.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// What decides which model runs and how.
+#[derive(Debug, PartialEq, Eq)]
+struct Bundles {
+    candidates: Vec<(PathBuf, Option<Stamp>)>,
+    threads: Threads,
+}
+
+impl Bundles {
+    fn of(models: Option<&Models>, threads: Threads) -> Self {
+        // What cannot be listed is told when it is loaded.
+        let paths = model::paths(models).unwrap_or_default();
+        let stamped = |path: PathBuf| {
+            let stamp = Stamp::of(&path);
+            (path, stamp)
+        };
+        Self {
+            candidates: paths.into_iter().map(stamped).collect(),
+            threads,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""The machine with systemd: Debian starts in it, and the service with the ARM binary under systemd. See README.md."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import cameras
+import debian
+import machine
+from machine import REPOSITORY, WORK
+
+HERE = Path(__file__).parent / "service"
+#: The emulated part's bound in seconds; it takes about half of that.
+BOUND = 480
+
+
+def installed():
+    """What `make install` puts into a system."""
+    folder = WORK / "installed"
+    shutil.rmtree(folder, ignore_errors=True)
+    settings = {"DESTDIR": str(folder), "BINARY": str(cameras.BINARY), "PAGES": "/nonexistent"}
+    subprocess.run([REPOSITORY / "systemd/install.sh"], check=True, stderr=subprocess.DEVNULL, env={**os.environ, **settings})
+    return folder
+
+
+def initrd(linux, busybox):
+    archive = machine.Archive(WORK / "services.cpio")
+    archive.console()
+    archive.add("bin/busybox", busybox / "bin/busybox", 0o755)
+    archive.add("init", HERE / "init", 0o755)
+    order = machine.modules(linux, "virtio_mmio", "virtio_blk", "crc32c_generic", "ext4", "autofs4", "vivid")
+    for name, content in order:
+        archive.add(f"modules/{name}.ko", content)
+    archive.add("modules/order", "".join(f"{name}\n" for name, _ in order))
+    folder = installed()
+    for path in sorted(path for path in folder.glob("**/*") if path.is_file()):
+        archive.add(f"put/{path.relative_to(folder)}", path, path.stat().st_mode & 0o777)
+    archive.add("put/usr/bin/vmtool", cameras.tool(), 0o755)
+    archive.add("put/vm/lib.sh", HERE.parent / "lib.sh")
+    archive.add("put/vm/start", HERE / "start", 0o755)
+    for path in sorted((HERE / "scenarios").glob("*.sh")):
+        archive.add(f"put/vm/scenarios/{path.name}", path)
+    units = "put/etc/systemd/system"
+    archive.add(f"{units}/scenarios.service", HERE / "scenarios.service")
+    archive.link(f"{units}/multi-user.target.wants/scenarios.service", "../scenarios.service")
+    # Of all the machine's devices only the cameras matter to anybody.
+    trigger = "[Service]\nExecStart=\nExecStart=udevadm trigger --subsystem-match=video4linux --action=add\n"
+    archive.add(f"{units}/systemd-udev-trigger.service.d/cameras.conf", trigger)
+    tiny, large = cameras.bundles()
+    archive.add("put/models/tiny.nnef.tar", tiny)
+    archive.add("put/models/resnet101.nnef.tar", large)
+    return archive.close()
+
+
+def planned(chosen):
+    names = []
+    for path in sorted((HERE / "scenarios").glob("*.sh")):
+        names += re.findall(r"^scenario_([a-z0-9_]+)\(\)", path.read_text(), re.MULTILINE)
+    return [name for name in names if not chosen or name in chosen]
+
+
+def main():
+    chosen = sys.argv[1:]
+    names = planned(chosen)
+    if unknown := set(chosen) - set(names):
+        sys.exit(f"no such scenario: {' '.join(sorted(unknown))}; there are {' '.join(planned([]))}")
+    if not cameras.BINARY.exists():
+        sys.exit(f"there is no {cameras.BINARY.relative_to(REPOSITORY)}; run make cross")
+    subprocess.run([REPOSITORY / "cross/need.sh", "qemu-system-arm"], check=True)
+    (WORK / "bundles").mkdir(parents=True, exist_ok=True)
+    linux, image = machine.kernel()
+    packed = initrd(linux, machine.fetch("busybox-static"))
+    # Nothing that the machine writes reaches the image.
+    disk = f"if=none,id=root,format=raw,snapshot=on,file={debian.image()}"
+    log = WORK / "services.txt"
+    only = f"vm_only={','.join(chosen)}" if chosen else ""
+    console = machine.boot(
+        image, packed, log, BOUND, append=f"loglevel=1 systemd.show_status=0 {only}",
+        extra=["-drive", disk, "-device", "virtio-blk-device,drive=root"],
+    )
+    return 0 if machine.judge(console, names, log.relative_to(REPOSITORY)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
