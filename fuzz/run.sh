@@ -7,7 +7,7 @@
 # arithmetic is checked, and debug assertions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PATH=$PWD/target/tools/bin:$PATH CARGO_TARGET_DIR=$PWD/target/fuzz
+export PATH=$PWD/target/tools/bin:$PATH CARGO_TARGET_DIR=$PWD/target/fuzz RUSTC_WRAPPER=$PWD/fuzz/rustc.sh
 
 version=0.13.1
 [[ $(cargo fuzz --version 2>/dev/null) == "cargo-fuzz $version" ]] ||

@@ -136,13 +136,36 @@ def pictures():
         seed("picture", f"{name}.jpg", data)
     for name, (colour, depth) in {"grey": (0, 8), "bits": (0, 1), "rgb": (2, 8), "rgb16": (2, 16), "palette": (3, 4), "alpha": (6, 8)}.items():
         seed("picture", f"{name}.png", png(9, 7, colour, depth))
-    for number in range(5):  # formats
+    for number in range(12):  # formats
         claim = lambda order, w, h, stride, blocks: struct.pack("<BBHHHHBB", number, order, w, h, stride, blocks, 20, 16)
-        seed("pixels", f"sound{number}", claim(2 + number % 2, 33 + number, 21, 0, 0) + bytes(range(64)))
+        seed("pixels", f"sound{number}", claim(2 + number, 33 + number, 21, 0, 0) + bytes(range(64)))
         seed("pixels", f"stated{number}", claim(0, 16, 8, 48, 40) + bytes(range(200, 240)))
+
+
+def streams():
+    small, other = jpeg(16, 8), jpeg(24, 16, 3)
+    seed("mjpeg", "plain", b"\x10" + small + other + small)
+    seed("mjpeg", "torn", b"\x03" + small[:-30] + other + b"garbage\xff\xd8\xff\xff" + small)
+    thumbnail = b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small
+    seed("mjpeg", "thumbnail", b"\x40" + other[:2] + thumbnail + other[2:] + small)
+    for name, colours, size in ("420", "C420jpeg", 8 * 6 * 3 // 2), ("mono", "Cmono", 8 * 6), ("bare", "", 8 * 6 * 3 // 2):
+        frame = b"FRAME\n" + bytes(n % 256 for n in range(size))
+        seed("y4m", name, b"\x20" + f"YUV4MPEG2 W8 H6 F25:1 Ip A1:1 {colours} XCOLORRANGE=FULL\n".encode() + frame * 3)
+    seed("y4m", "torn", b"\x05" + b"YUV4MPEG2 W4 H2 C420\nFRAME Ixyz\n" + bytes(12) + b"FRAM" + b"FRAME\n" + bytes(12))
+    head = "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n%s\r\n"
+    part = lambda data: f"--b\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data + b"\r\n"
+    many = part(small) + part(other) + part(small)
+    seed("http", "multipart", b"\x30" + (head % ("multipart/x-mixed-replace; boundary=b", "")).encode() + many)
+    chunks = b"".join(b"%x;x=y\r\n%s\r\n" % (len(many[i : i + 70]), many[i : i + 70]) for i in range(0, len(many), 70)) + b"0\r\n\r\n"
+    seed("http", "chunked", b"\x11" + (head % ("multipart/x-mixed-replace;boundary=b", "Transfer-Encoding: chunked\r\n")).encode() + chunks)
+    seed("http", "single", b"\xff" + (head % ("image/jpeg", f"Content-Length: {len(small)}\r\n")).encode() + small)
+    seed("http", "redirect", b"\x08HTTP/1.0 302 Found\r\nLocation: /other?x=1\r\n\r\n")
+    seed("http", "continue", b"\x09HTTP/1.1 100 Continue\r\n\r\n" + (head % ("image/jpeg", "")).encode() + small)
+    seed("http", "digest", b"\x50HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"x\"\r\n\r\n")
 
 
 if __name__ == "__main__":
     bundles()
+    streams()
     texts()
     pictures()

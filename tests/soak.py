@@ -26,9 +26,26 @@ CALM = 30.0  # seconds from one measurement to the next
 LONGEST_SILENCE = 15.0  # seconds without a message to a subscriber that reads
 
 
+class Config:
+    """What the daemon is told, and told anew."""
+
+    def __init__(self, folder, model, threads):
+        self.file, self.socket, self.threads = f"{folder}/resnetd.toml", f"{folder}/resnetd.sock", threads
+        self.models = [f"{folder}/{name}.nnef.tar" for name in ("first", "second")]
+        for name in self.models:  # for the daemon two bundles
+            os.symlink(os.path.abspath(model), name)
+        self.write(0)
+
+    def write(self, turn):
+        with open(self.file + ".new", "w") as file:
+            print(f'source = "demo:"\nthreads = {self.threads}\nsmoothing_ms = {500 - turn % 2 * 200}\n'
+                  f'model = "{self.models[turn // 4 % 2]}"', file=file)
+        os.rename(self.file + ".new", self.file)
+
+
 class Soak:
-    def __init__(self, daemon, path):
-        self.daemon, self.path = daemon, path
+    def __init__(self, daemon, config):
+        self.daemon, self.config, self.path = daemon, config, config.socket
         self.over, self.calm = threading.Event(), threading.Event()
         self.count = {"read": 0, "stalled": 0, "died": 0, "was rude": 0}
         self.messages = self.reloads = self.lagged = 0
@@ -122,11 +139,12 @@ class Soak:
             time.sleep(0.05)
 
     def reload(self):
-        """SIGHUP, if this daemon knows it: others would end."""
+        """Other settings and now and then another bundle, by SIGHUP, if this daemon knows it: others would end."""
         caught = re.search(r"SigCgt:\s*(\w+)", open(f"/proc/{self.daemon.pid}/status").read())
         if int(caught[1], 16) >> (signal.SIGHUP - 1) & 1:
-            self.daemon.send_signal(signal.SIGHUP)
             self.reloads += 1
+            self.config.write(self.reloads)
+            self.daemon.send_signal(signal.SIGHUP)
 
     def measure(self):
         """Memory in KiB, descriptors and threads, once the passing subscribers have left."""
@@ -198,20 +216,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--model", default="models/resnet50-imagenette.nnef.tar")
     parser.add_argument("--threads", default="1", help="of the daemon [1, so that the machine has time for the others]")
     options = parser.parse_args()
     if options.minutes < 1:
         parser.error("it takes at least one minute to see a trend")
     with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/resnetd.sock"
-        command = [options.program, "run", "--source", "demo:", "--socket", path, "--threads", options.threads]
-        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        config = Config(folder, options.model, options.threads)
+        path = config.socket
+        command = [options.program, "run", "--config", config.file, "--socket", path]
+        # not on a terminal, where SIGHUP means another thing
+        daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while not os.path.exists(path):
             if daemon.poll() is not None:
                 sys.exit(f"FAIL it ended at once, with {daemon.returncode}")
             time.sleep(0.05)
         time.sleep(3)  # its first frames, which allocate
-        soak = Soak(daemon, path)
+        soak = Soak(daemon, config)
         try:
             threads, samples = run(soak, options.minutes)
         finally:

@@ -14,26 +14,23 @@ const BLOCK: usize = 512;
 const SIDE: usize = 16;
 
 /// A bundle's file.
-pub fn bundle(bytes: &[u8]) {
+pub fn bundle(bytes: &[u8]) -> bool {
     let path = Path::new("fuzzed.nnef.tar");
-    if let Ok(bundle) = Bundle::from_bytes(path, bytes.to_vec(), OPERATORS) {
-        load(&bundle);
-    }
+    let sound = Bundle::from_bytes(path, bytes.to_vec(), OPERATORS);
+    let as_it_is = sound.is_ok_and(|bundle| runs(&bundle));
     let mut bytes = bytes.to_vec();
     sum_headers(&mut bytes);
-    let Ok(contents) = bundle::unpack(path, &bytes) else {
-        return;
-    };
+    let contents = bundle::unpack(path, &bytes).unwrap_or_default();
     let manifest = contents.iter().find(|(name, _)| name == MANIFEST);
-    if let Some(manifest) = manifest.and_then(|(_, json)| serde_json::from_slice(json).ok())
-        && let Ok(bundle) = Bundle::build(path, manifest, contents, OPERATORS)
-    {
-        load(&bundle);
-    }
+    let Some(manifest) = manifest.and_then(|(_, json)| serde_json::from_slice(json).ok()) else {
+        return as_it_is;
+    };
+    let summed = Bundle::build(path, manifest, contents, OPERATORS);
+    as_it_is | summed.is_ok_and(|bundle| runs(&bundle))
 }
 
 /// A network's description, over tensors of the layers `a` (3x3), `b` (1x1) and `c` (dense).
-pub fn graph(text: &[u8]) {
+pub fn graph(text: &[u8]) -> bool {
     let mut contents = vec![(GRAPH.to_owned(), text.to_vec())];
     for (layer, shape) in [
         ("a", [8, 3, 3, 3]),
@@ -51,7 +48,7 @@ pub fn graph(text: &[u8]) {
                 (3, 8),
                 &weights.flatten().collect::<Vec<_>>(),
             ),
-            tensor(layer, "bias", &[shape[0]], (3, 32), &vec![1; 4 * outputs]),
+            tensor(layer, "bias", &[shape[0]], (3, 32), &vec![0; 4 * outputs]),
             tensor(
                 layer,
                 "scales",
@@ -62,13 +59,11 @@ pub fn graph(text: &[u8]) {
         ]);
     }
     let path = Path::new("fuzzed.nnef.tar");
-    if let Ok(bundle) = Bundle::build(path, manifest(), contents, OPERATORS) {
-        load(&bundle);
-    }
+    Bundle::build(path, manifest(), contents, OPERATORS).is_ok_and(|bundle| runs(&bundle))
 }
 
 /// Builds the network and, if that can be done, runs it once.
-fn load(bundle: &Bundle) {
+fn runs(bundle: &Bundle) -> bool {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     let path = folder
         .as_ref()
@@ -77,13 +72,13 @@ fn load(bundle: &Bundle) {
         .join("fuzzed.nnef.tar");
     bundle.write(&path).expect("room for a small file");
     let Ok(mut engine) = Engine::load(&path, Threads::ONE) else {
-        return;
+        return false;
     };
     let mut out = Prediction::default();
     engine.picture().expect("the tensor is ours").fill(3);
-    if engine.run(&mut out).is_ok() {
-        assert_eq!(out.probabilities.len(), engine.labels().len());
-    }
+    let ran = engine.run(&mut out).is_ok();
+    assert!(!ran || out.probabilities.len() == engine.labels().len());
+    ran
 }
 
 fn manifest() -> Manifest {

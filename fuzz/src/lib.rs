@@ -1,17 +1,20 @@
 //! What is done with bytes that came from outside, one function for each reader of them: to be called with anything
-//! and to return. A panic, an abort, an endless loop or a wrong promise is a find.
+//! and to return, with true if something was made of them. A panic, an abort, an endless loop or a wrong promise is a
+//! find.
 //!
 //! The programs in `fuzz_targets/` feed these functions what libFuzzer makes up; `tests/fuzz_seeds.rs` what lies in
 //! `seeds/`, every input that was once a find included.
 
 mod bundles;
 mod pictures;
+mod streams;
 
 use std::io::Read;
 use std::path::Path;
 
 pub use bundles::{bundle, graph};
 pub use pictures::{jpeg, picture, pixels};
+pub use streams::{http, mjpeg, y4m};
 
 use resnetd::cli::lines::{Lines, Next};
 use resnetd::cli::view::{Screen, View};
@@ -20,33 +23,33 @@ use resnetd::publish::wire::Message;
 use resnetd::source::SourceSpec;
 
 /// The value of `--source`.
-pub fn uri(bytes: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        let _ = text
-            .parse::<SourceSpec>()
-            .map_err(|error| error.to_string());
-    }
+pub fn uri(bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let spec = text
+        .parse::<SourceSpec>()
+        .map_err(|error| error.to_string());
+    spec.is_ok()
 }
 
 /// A configuration file.
-pub fn config(bytes: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(bytes)
-        && let Err(error) = Config::parse(Path::new("resnetd.toml"), text)
-    {
-        let message = error.to_string();
+pub fn config(bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let config = Config::parse(Path::new("resnetd.toml"), text).map_err(|error| error.to_string());
+    if let Err(message) = &config {
         assert!(!message.contains('\n'), "an error is one line: {message:?}");
     }
+    config.is_ok()
 }
 
 /// What `resnetd watch` is sent, in pieces whose sizes the first byte sets.
-pub fn watch(bytes: &[u8]) {
+pub fn watch(bytes: &[u8]) -> bool {
     const LONGEST: usize = 2048;
     let (size, bytes) = bytes
         .split_first()
         .map_or((1, bytes), |(&n, rest)| (n, rest));
     let mut lines = Lines::new(Pieces(bytes, usize::from(size).max(1)), LONGEST);
     let (mut view, screen) = (View::default(), screen(size));
-    let mut again = Vec::new();
+    let (mut again, mut messages) = (Vec::new(), 0);
     while let Ok(Next::Line(line)) = lines.next() {
         assert!(line.len() <= LONGEST);
         let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else {
@@ -54,10 +57,12 @@ pub fn watch(bytes: &[u8]) {
         };
         let shown = view.take(&message).unwrap_or_default() + &view.bars(screen);
         assert!(!shown.contains('\n'), "a line is one line: {shown:?}");
+        messages += 1;
         again.clear();
         message.write(&mut again);
         serde_json::from_slice::<Message<'_>>(&again).expect("what we write we can read");
     }
+    messages > 0
 }
 
 fn screen(width: u8) -> Screen {

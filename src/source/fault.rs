@@ -9,8 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Event, Source};
-use crate::frame::{Frame, PixelFormat};
+use crate::frame::{Frame, PixelFormat, PlaneLayout};
 use crate::random::Random;
+
+/// U and V of grey.
+const NO_COLOUR: u8 = 128;
 
 /// What goes wrong with one call of [`Source::next`]. Those about a frame do nothing where the wrapped source
 /// delivers none.
@@ -160,20 +163,28 @@ fn shift(
 /// As a driver does after a change of mode: another format, another size.
 fn reshape(frame: &mut Frame, format: PixelFormat, width: u32, height: u32) {
     let value = frame.data.first().copied().unwrap_or_default();
-    let (columns, rows) = (width as usize, height as usize);
-    let even = columns.next_multiple_of(2);
-    let (stride, luma) = match format {
-        PixelFormat::Rgb3 | PixelFormat::Bgr3 => (3 * columns, usize::MAX),
-        PixelFormat::Yuyv => (2 * even, usize::MAX),
-        // one plane of luma, below it what there is of chroma
-        _ => (even, even * rows),
-    };
+    let stride = format.least_stride(width);
+    let planes = format.planes(width, height, stride).unwrap_or_default();
     (frame.format, frame.width, frame.height, frame.stride) = (format, width, height, stride);
     frame.data.clear();
-    frame.data.resize(stride * rows * 2, value);
-    let chroma = frame.data.iter_mut().enumerate();
-    let is_chroma = |at: usize| at >= luma || (format == PixelFormat::Yuyv && at % 2 == 1);
-    chroma
-        .filter(|&(at, _)| is_chroma(at))
-        .for_each(|(_, byte)| *byte = 128);
+    frame.data.resize(planes[0].end(), value);
+    let interleaved = match format {
+        PixelFormat::Yuyv | PixelFormat::Yvyu => Some(1),
+        PixelFormat::Uyvy => Some(0),
+        _ => None,
+    };
+    if let Some(first) = interleaved {
+        frame
+            .data
+            .iter_mut()
+            .skip(first)
+            .step_by(2)
+            .for_each(|byte| *byte = NO_COLOUR);
+    }
+    let all = planes
+        .iter()
+        .map(PlaneLayout::end)
+        .max()
+        .unwrap_or_default();
+    frame.data.resize(all, NO_COLOUR);
 }
