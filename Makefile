@@ -56,6 +56,7 @@ bench-arm: cross ## instructions of one inference on Cortex-A76 and A72, cycles 
 	/usr/bin/python3 benches/arm.py $(MODEL)
 
 pages: need ## manual pages and shell completions, into target/pages
+	@rm -rf target/pages
 	cargo run --quiet --features pages --bin resnetd-pages -- target/pages
 
 deb: need ## Debian packages for this machine and for arm64, into target/debian

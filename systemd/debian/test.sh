@@ -45,10 +45,11 @@ outside() {
         bash "/${0##*/}" inside
 }
 
+# Takes the shell's place, so that $! is the program itself.
 as() {
     local user=$1
     shift
-    setpriv --reuid "$user" --regid "$user" --init-groups --no-new-privs --bounding-set=-all "$@"
+    exec setpriv --reuid "$user" --regid "$user" --init-groups --no-new-privs --bounding-set=-all "$@"
 }
 
 # Every file but those that change in any use of dpkg and of users.
@@ -84,11 +85,11 @@ serves() {
         sleep 0.2
     done
     [ "$(stat -c '%a %U %G' /run/resnetd/resnetd.sock)" = "660 resnetd resnetd" ] || fail "the socket: $(stat -c '%a %U %G' /run/resnetd/resnetd.sock) after $tries tries"
-    timeout 120 setpriv --reuid member --regid member --init-groups resnetd watch --json | grep -m 1 '"type":"classification"' >/tmp/label ||
+    (as member timeout 120 resnetd watch --json) | grep -m 1 '"type":"classification"' >/tmp/label ||
         { cat /tmp/daemon.log; fail "a member of the group reads no label"; }
     echo "ok   a member of the group reads: $(cut -c 1-100 /tmp/label) ..."
     local code=0
-    timeout 120 setpriv --reuid stranger --regid stranger --init-groups resnetd watch --json >/tmp/stranger 2>&1 || code=$?
+    (as stranger timeout 120 resnetd watch --json) >/tmp/stranger 2>&1 || code=$?
     [ "$code" = 6 ] && grep -qi permission /tmp/stranger || fail "a stranger got code $code: $(head -n 3 /tmp/stranger)"
     echo "ok   a stranger is refused: $(head -n 1 /tmp/stranger)"
     kill "$daemon"
