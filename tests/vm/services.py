@@ -75,7 +75,8 @@ def main():
     linux, image = machine.kernel()
     packed = initrd(linux, machine.fetch("busybox-static"))
     # Nothing that the machine writes reaches the image.
-    disk = f"if=none,id=root,format=raw,snapshot=on,file={debian.image()}"
+    root = debian.image("ffmpeg")
+    disk = f"if=none,id=root,format=raw,snapshot=on,file={root}"
     log = WORK / "services.txt"
     only = f"vm_only={','.join(chosen)}" if chosen else ""
     console = machine.boot(

@@ -19,10 +19,13 @@ as() {
     setpriv --reuid "$user" --regid "$user" --init-groups "$@"
 }
 
-# configured [MODEL] [SOURCE]: the service's configuration.
-configured() {
-    printf 'source = "%s"\nmodel = "%s"\nthreads = 1\n' "${2:-v4l2:$CAMERA?size=640x360&fps=5}" "${1:-$TINY}" >$CONFIG
+# configuration [MODEL] [SOURCE]
+configuration() {
+    printf 'source = "%s"\nmodel = "%s"\nthreads = 1\n' "${2:-v4l2:$CAMERA?size=320x180&fps=5}" "${1:-$TINY}"
 }
+
+# configured [MODEL] [SOURCE]: the service's configuration from its next start on.
+configured() { configuration "$@" >$CONFIG; }
 
 # changed [LINE...]: the unit as it is shipped, with these lines in a drop-in.
 changed() {
@@ -43,6 +46,20 @@ started() {
     attach
 }
 
+# serving: the service as it is shipped, with the small network, from the scenario before if that has left it so.
+serving() {
+    configuration >wanted
+    mark
+    if ! active || ! cmp -s wanted $CONFIG || [ -e $DROP_INS ]; then
+        configured
+        changed
+        started
+    else
+        attach
+    fi
+    await_labels 60 2
+}
+
 mark() {
     journalctl -q -n 0 --show-cursor | sed -n 's/^-- cursor: //p' >cursor
 }
@@ -50,6 +67,9 @@ mark() {
 journal() {
     journalctl -q -u resnetd -o cat --after-cursor="$(cat cursor)" "$@"
 }
+
+# A line beside the verdicts.
+figure() { echo "| $*" >/dev/ttyAMA0; }
 
 told() { journal >log && grep -q "$1" log; }
 
@@ -61,5 +81,13 @@ active() { [ "$(property ActiveState)" = active ]; }
 
 # restarted PID: another process serves.
 restarted() { active && [ "$(property MainPID)" != "$1" ]; }
+
+# members: the processes in the service's control group, as NUMBER NAME.
+members() {
+    local process
+    for process in $(cat "/sys/fs/cgroup$(property ControlGroup)/cgroup.procs"); do
+        echo "$process $(cat "/proc/$process/comm")"
+    done
+}
 
 labels() { grep -c '"type":"classification"' seen; }

@@ -10,13 +10,14 @@ scenario_ffmpeg_as_a_child() {
     systemctl daemon-reload
     started
     await_labels 90 3
-    child=$(pgrep -x ffmpeg) || fail "there is no ffmpeg"
+    child=$(members | sed -n 's/ ffmpeg$//p')
+    [ -n "$child" ] || fail "there is no ffmpeg in the service: $(members | tr '\n' ' ')"
     kill -9 "$child"
     await_state 30 camera_lost
     await_state 90 streaming 2
     before=$(labels)
     await_labels 60 $((before + 2))
+    child=$(members | sed -n 's/ ffmpeg$//p')
     systemctl stop resnetd
-    ! pgrep -x ffmpeg >out || fail "the child outlives the service"
-    changed
+    ! runs "$child" || fail "the child outlives the service"
 }

@@ -2,9 +2,7 @@
 # shellcheck shell=dash
 
 scenario_journal_has_priorities() {
-    mark
-    attach
-    await_labels 60 1
+    serving
     control Disconnect 1
     await_state 30 camera_lost
     await_state 60 streaming 2
@@ -17,8 +15,7 @@ scenario_journal_has_priorities() {
 }
 
 scenario_killed_and_restarted() {
-    attach
-    await_labels 60 2
+    serving
     pid=$(property MainPID)
     before=$(property NRestarts)
     kill -9 "$pid"
@@ -39,6 +36,7 @@ three_periods_alive() {
 
 scenario_alive_with_a_still_picture() {
     still 0
+    configured
     changed "WatchdogSec=$PERIOD"
     started
     await_labels 60 2
@@ -48,6 +46,8 @@ scenario_alive_with_a_still_picture() {
 }
 
 scenario_alive_without_a_camera() {
+    # As the scenario before has left it.
+    mark
     attach
     await_labels 60 1
     # Whoever holds the device keeps it from coming back.
@@ -109,7 +109,7 @@ scenario_memory_is_bounded() {
     await_labels 60 3
     group=/sys/fs/cgroup$(property ControlGroup)
     [ "$(cat "$group/memory.max")" = $((320 << 20)) ] || fail "the bound is $(cat "$group/memory.max")"
-    echo "| with the small network: $(($(cat "$group/memory.current") >> 20)) MiB, $(cat "$group/pids.current") tasks"
+    figure "with the small network: $(($(cat "$group/memory.current") >> 20)) MiB, $(cat "$group/pids.current") tasks"
     configured /models/resnet101.nnef.tar
     changed MemoryMax=24M MemorySwapMax=0
     systemctl stop resnetd

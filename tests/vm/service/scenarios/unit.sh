@@ -37,19 +37,17 @@ scenario_stop_is_clean_and_quick() {
     [ "$(property ExecMainStatus)" = 0 ] || fail "it ended with $(property ExecMainStatus)"
     [ ! -e $SOCKET ] || fail "its socket is left"
     [ $took -lt 9000 ] || fail "it took $took ms"
-    echo "| stopped after $took ms"
+    figure "stopped after $took ms"
 }
 
 scenario_socket_belongs_to_the_group() {
-    configured
-    started
+    serving
     [ "$(stat -c '%a %U %G' $SOCKET)" = "660 resnetd resnetd" ] || fail "it is $(stat -c '%a %U %G' $SOCKET)"
     [ "$(stat -c '%a %U %G' /var/lib/resnetd)" = "750 resnetd resnetd" ] || fail "the state is $(stat -c '%a %U %G' /var/lib/resnetd)"
 }
 
 scenario_members_read_and_strangers_do_not() {
-    attach
-    await 30 1 '"type":"hello"' seen "a member's greeting"
+    serving
     timeout 60 setpriv --reuid stranger --regid stranger --init-groups resnetd watch --json >stranger 2>&1
     code=$?
     [ $code = 6 ] || fail "a stranger's code is $code, not 6"
@@ -58,9 +56,8 @@ scenario_members_read_and_strangers_do_not() {
 }
 
 scenario_labels_from_the_camera_in_the_sandbox() {
-    attach
-    await_labels 60 3
-    grep -q '"image":{"width":640,"height":360}' seen || fail "they are not of the camera's size"
+    serving
+    grep -q '"image":{"width":320,"height":180}' seen || fail "they are not of the camera's size"
     status=/proc/$(property MainPID)/status
     for line in 'NoNewPrivs:.1' 'Seccomp:.2' 'CapEff:.0000000000000000' 'CapBnd:.0000000000000000'; do
         grep -q "^$line" "$status" || fail "the sandbox is not as it should be: $(grep "^${line%%:*}" "$status")"
@@ -69,10 +66,8 @@ scenario_labels_from_the_camera_in_the_sandbox() {
 }
 
 scenario_reload_keeps_subscribers() {
-    attach
-    await_labels 60 1
+    serving
     pid=$(property MainPID)
-    mark
     configured $TINY "demo:?fps=5"
     systemctl reload resnetd || fail "it does not reload"
     await 30 1 '"image":{"width":640,"height":480}' seen "a label of the other source"
@@ -83,7 +78,8 @@ scenario_reload_keeps_subscribers() {
     await_labels 30 $((before + 3))
     configured
     systemctl reload resnetd
-    sleep 1
+    await_labels 30 $(($(labels) + 3))
+    tail -n 1 seen | grep -q '"width":320' || fail "the first source did not return"
     [ "$(property MainPID)" = "$pid" ] || fail "it was restarted"
     [ "$(grep -c '"type":"hello"' seen)" = 1 ] || fail "the subscriber was cut off"
 }
@@ -92,6 +88,6 @@ scenario_security_figure() {
     systemd-analyze --no-pager security resnetd >out 2>&1
     figure=$(sed -n 's/.*Overall exposure level for resnetd.service: \([0-9.]*\).*/\1/p' out)
     [ -n "$figure" ] || fail "systemd-analyze gives none"
-    echo "| systemd-analyze security resnetd: $figure"
+    figure "systemd-analyze security resnetd: $figure"
     awk "BEGIN { exit !($figure <= 1.6) }" || fail "it is $figure, above 1.6"
 }
