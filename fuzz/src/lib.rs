@@ -50,7 +50,7 @@ pub fn watch(bytes: &[u8]) -> bool {
     let mut lines = Lines::new(Pieces(bytes, usize::from(size).max(1)), LONGEST);
     let (mut view, screen) = (View::default(), screen(size));
     let (mut again, mut messages) = (Vec::new(), 0);
-    while let Ok(Next::Line(line)) = lines.next() {
+    while let Ok(Next::Line(line)) = lines.read() {
         assert!(line.len() <= LONGEST);
         let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else {
             continue;

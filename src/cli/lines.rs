@@ -32,7 +32,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next line. A line that ends with the stream and not with a newline is not complete, and dropped.
-    pub fn next(&mut self) -> io::Result<Next<'_>> {
+    pub fn read(&mut self) -> io::Result<Next<'_>> {
         if std::mem::take(&mut self.spent) {
             self.line.clear();
         }
@@ -92,16 +92,16 @@ mod tests {
     #[test]
     fn a_line_in_pieces_is_put_together() {
         let mut lines = Lines::new(Pieces([&b"a\nb"[..], b"", b"c", b"d\n", b"e"].into()), 10);
-        assert_eq!(lines.next().unwrap(), Next::Line(b"a"));
-        assert_eq!(lines.next().unwrap(), Next::Silence);
-        assert_eq!(lines.next().unwrap(), Next::Line(b"bcd"));
-        assert_eq!(lines.next().unwrap(), Next::End);
+        assert_eq!(lines.read().unwrap(), Next::Line(b"a"));
+        assert_eq!(lines.read().unwrap(), Next::Silence);
+        assert_eq!(lines.read().unwrap(), Next::Line(b"bcd"));
+        assert_eq!(lines.read().unwrap(), Next::End);
     }
 
     #[test]
     fn a_line_without_end_is_an_error() {
         let mut lines = Lines::new(Pieces([&b"12345\n"[..], b"123", b"456"].into()), 5);
-        assert_eq!(lines.next().unwrap(), Next::Line(b"12345"));
-        assert_eq!(lines.next().unwrap_err().kind(), ErrorKind::InvalidData);
+        assert_eq!(lines.read().unwrap(), Next::Line(b"12345"));
+        assert_eq!(lines.read().unwrap_err().kind(), ErrorKind::InvalidData);
     }
 }

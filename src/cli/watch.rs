@@ -80,7 +80,7 @@ fn print_raw(paths: &[PathBuf]) -> Result<(), Failure> {
     let mut lines = Lines::new(connect(paths)?, LONGEST_LINE);
     let mut out = io::stdout().lock();
     loop {
-        match lines.next().map_err(SocketError::Serve)? {
+        match lines.read().map_err(SocketError::Serve)? {
             Next::Line(line) => print_line(&mut out, line).map_err(Failure::Output)?,
             Next::Silence => {}
             Next::End => return Ok(()),
@@ -140,7 +140,7 @@ impl Person {
             .map_err(SocketError::Serve)?;
         let mut lines = Lines::new(stream, LONGEST_LINE);
         loop {
-            let text = match lines.next() {
+            let text = match lines.read() {
                 Ok(Next::Line(line)) => self.read(line),
                 Ok(Next::Silence) => None,
                 Ok(Next::End) => return Ok(()),

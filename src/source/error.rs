@@ -12,6 +12,8 @@ pub enum SourceError {
     #[error(transparent)]
     Uri(#[from] UriError),
 
+    #[error("no camera is here; plug one in (`resnetd devices` lists what the kernel sees)")]
+    NoCamera,
     #[error("{}: no such camera; `resnetd devices` lists those that are here", .0.display())]
     NoDevice(PathBuf),
     #[error("{} is not a camera ({found}); `resnetd devices` lists the cameras", .path.display())]

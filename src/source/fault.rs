@@ -54,7 +54,7 @@ pub fn scripted(faults: impl IntoIterator<Item = Fault, IntoIter: Send + 'static
 pub fn seeded(seed: u64, one_in: u64) -> Plan {
     let mut random = Random::new(seed);
     Box::new(iter::from_fn(move || {
-        let is_sound = random.bits() % one_in.max(1) != 0;
+        let is_sound = !random.bits().is_multiple_of(one_in.max(1));
         Some(if is_sound {
             Fault::None
         } else {
@@ -145,7 +145,7 @@ fn damage(frame: &mut Frame, fault: Fault) {
         Fault::Stride(stride) => frame.stride = stride,
         Fault::ClockAhead(by) => shift(frame, |now| now.checked_add(by), |now| now.checked_add(by)),
         Fault::ClockBehind(by) => {
-            shift(frame, |now| now.checked_sub(by), |now| now.checked_sub(by))
+            shift(frame, |now| now.checked_sub(by), |now| now.checked_sub(by));
         }
         _ => {}
     }

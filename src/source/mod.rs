@@ -66,14 +66,12 @@ pub fn open(spec: &SourceSpec) -> Result<Box<dyn Source>, SourceError> {
         SourceSpec::Exec(command) => Box::new(exec::Exec::new(command)),
         SourceSpec::Http(url) => Box::new(http::Http::new(url.clone())),
         SourceSpec::Images(spec) => Box::new(images::Images::open(spec)?),
-        SourceSpec::Demo => Box::new(demo::Demo::new()),
-        SourceSpec::First(controls) => match v4l2::first_camera() {
-            Some(device) => Box::new(v4l2::open(&uri::V4l2Spec {
-                device,
+        SourceSpec::First(controls) if v4l2::has_camera() => {
+            Box::new(v4l2::open(&uri::V4l2Spec {
                 controls: controls.clone(),
                 ..Default::default()
-            })?),
-            None => Box::new(demo::Demo::new()),
-        },
+            })?)
+        }
+        SourceSpec::First(_) | SourceSpec::Demo => Box::new(demo::Demo::new()),
     })
 }

@@ -33,10 +33,11 @@ pub enum SourceSpec {
     Demo,
 }
 
-/// `v4l2:DEVICE?size=WxH&fps=N&format=FOURCC`; what is not said is chosen when the camera is opened.
+/// `v4l2:[DEVICE][?size=WxH&fps=N&format=FOURCC]`; what is not said is chosen when the camera is opened.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct V4l2Spec {
-    pub device: PathBuf,
+    /// None: the first camera that can be used, looked for anew whenever it is opened.
+    pub device: Option<PathBuf>,
     /// Width and height, in pixels.
     pub size: Option<(u32, u32)>,
     /// Frames per second.
@@ -149,15 +150,8 @@ impl FromStr for SourceSpec {
 
 fn v4l2(rest: &str) -> Result<V4l2Spec, UriError> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    if path.is_empty() {
-        return Err(UriError::Nothing {
-            scheme: "v4l2",
-            needs: "a path",
-            example: "v4l2:/dev/video0",
-        });
-    }
     let mut spec = V4l2Spec {
-        device: path.into(),
+        device: (!path.is_empty()).then(|| path.into()),
         ..V4l2Spec::default()
     };
     for option in options(query)? {
@@ -315,7 +309,7 @@ mod tests {
     #[test]
     fn a_camera_with_every_option_is_read() {
         let spec = V4l2Spec {
-            device: "/dev/video0".into(),
+            device: Some("/dev/video0".into()),
             size: Some((1280, 720)),
             fps: Some(30.0),
             format: Some(PixelFormat::Yuyv),
@@ -330,7 +324,7 @@ mod tests {
     #[test]
     fn a_camera_without_options_leaves_everything_open() {
         let spec = V4l2Spec {
-            device: "/dev/video2".into(),
+            device: Some("/dev/video2".into()),
             ..V4l2Spec::default()
         };
         assert_eq!(parse("v4l2:/dev/video2"), Ok(SourceSpec::V4l2(spec)));
@@ -340,7 +334,7 @@ mod tests {
     fn every_format_can_be_asked_for_and_is_named() {
         for format in PixelFormat::ALL {
             let spec = V4l2Spec {
-                device: "/dev/video0".into(),
+                device: Some("/dev/video0".into()),
                 format: Some(format),
                 ..V4l2Spec::default()
             };
@@ -349,6 +343,16 @@ mod tests {
             assert_eq!(parse(&uri), Ok(SourceSpec::V4l2(spec)));
             assert!(FORMATS.contains(&format.to_string()));
         }
+    }
+
+    #[test]
+    fn a_camera_without_a_path_is_the_first() {
+        let spec = V4l2Spec {
+            fps: Some(1.0),
+            ..V4l2Spec::default()
+        };
+        assert_eq!(parse("v4l2:?fps=1"), Ok(SourceSpec::V4l2(spec)));
+        assert_eq!(parse("v4l2:"), Ok(SourceSpec::V4l2(V4l2Spec::default())));
     }
 
     #[test]
@@ -412,7 +416,7 @@ mod tests {
         let asked = |uri| SourceSpec::asked(uri, &controls);
         assert_eq!(asked(None), Ok(SourceSpec::First(controls.clone())));
         let spec = V4l2Spec {
-            device: "/dev/video2".into(),
+            device: Some("/dev/video2".into()),
             controls: controls.clone(),
             ..V4l2Spec::default()
         };
@@ -473,10 +477,6 @@ mod tests {
             parse("v4l2:/dev/video0?fps"),
             Err(UriError::NoValue("fps".into()))
         );
-        assert!(matches!(
-            parse("v4l2:?fps=1"),
-            Err(UriError::Nothing { .. })
-        ));
         assert!(matches!(parse("images:"), Err(UriError::Nothing { .. })));
     }
 }

@@ -84,8 +84,9 @@ fn number(control: &Control, value: &ControlValue) -> Result<i32, String> {
             .find(|item| item.text.eq_ignore_ascii_case(text))
             .map(|item| item.index.into())
             .ok_or_else(possible)?,
-        (_, ControlValue::Text(_)) => return Err(possible()),
-        (ControlKind::Menu(_), ControlValue::Switch(_)) => return Err(possible()),
+        (_, ControlValue::Text(_)) | (ControlKind::Menu(_), ControlValue::Switch(_)) => {
+            return Err(possible());
+        }
         (_, ControlValue::Switch(on)) => i64::from(*on),
         (_, ControlValue::Number(number)) => *number,
     };

@@ -2,7 +2,7 @@
 //! behind it (`kernel`), and in tests a device that misbehaves. Nothing here decides anything.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What [`Device::poll`] found.
@@ -159,6 +159,8 @@ pub trait Device: Send {
 /// What a source needs of the machine beside the device.
 pub trait System: Send {
     type Device: Device;
+    /// The video nodes that there are now, in the order of their numbers.
+    fn nodes(&self) -> Vec<PathBuf>;
     fn open(&mut self, path: &Path) -> io::Result<Self::Device>;
     fn now(&self) -> Instant;
     /// The clock that buffers are stamped with.

@@ -30,6 +30,23 @@ pub struct Kernel;
 impl System for Kernel {
     type Device = Camera;
 
+    fn nodes(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
+        let mut found: Vec<(u32, PathBuf)> = entries
+            .filter_map(|entry| {
+                let number = entry
+                    .file_name()
+                    .to_str()?
+                    .strip_prefix("video")?
+                    .parse()
+                    .ok()?;
+                Some((number, entry.path()))
+            })
+            .collect();
+        found.sort();
+        found.into_iter().map(|(_, path)| path).collect()
+    }
+
     fn open(&mut self, path: &Path) -> io::Result<Camera> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, FileMode::empty())?;
@@ -67,24 +84,6 @@ pub fn group_of(path: &Path) -> String {
     group
         .filter(|name| name != "root")
         .unwrap_or_else(|| "video".to_owned())
-}
-
-/// The nodes `/dev/videoN` that are here, in the order of N.
-pub fn nodes() -> Vec<PathBuf> {
-    let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
-    let mut found: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| {
-            let number = entry
-                .file_name()
-                .to_str()?
-                .strip_prefix("video")?
-                .parse()
-                .ok()?;
-            Some((number, entry.path()))
-        })
-        .collect();
-    found.sort();
-    found.into_iter().map(|(_, path)| path).collect()
 }
 
 const CAPTURE: u32 = sys::v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE;

@@ -15,11 +15,12 @@ mod open;
 mod tests;
 
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use controls::{plain_name, possible};
 pub use device::{Control, ControlKind, Menu, Rates, Sizes, Steps};
-pub use open::{Listed, OfferedFormat, OfferedSize, Offers, first_camera, list};
+pub use open::{Listed, OfferedFormat, OfferedSize, Offers, has_camera, list};
 
 use super::uri::V4l2Spec;
 use super::{Event, Source, SourceError};
@@ -55,6 +56,8 @@ struct Capture<S: System> {
     /// The pause before the next attempt; starts over with the first frame.
     pause: Duration,
     description: String,
+    /// The node that was opened last.
+    path: PathBuf,
     bad_frames: u64,
 }
 
@@ -72,7 +75,7 @@ enum State<D> {
 impl<S: System> Capture<S> {
     fn open(mut system: S, spec: &V4l2Spec) -> Result<Self, SourceError> {
         let stream = open::stream(&mut system, spec)?;
-        let description = stream.describe(spec);
+        let (description, stream_path) = (stream.describe(), stream.path.clone());
         let state = State::Streaming {
             stream,
             last_frame: system.now(),
@@ -80,6 +83,7 @@ impl<S: System> Capture<S> {
         Ok(Self {
             system,
             spec: spec.clone(),
+            path: stream_path,
             state,
             pause: FIRST_PAUSE,
             description,
@@ -100,7 +104,8 @@ impl<S: System> Capture<S> {
         }
         let stream =
             open::stream(&mut self.system, &self.spec).map_err(|error| error.to_string())?;
-        self.description = stream.describe(&self.spec);
+        self.description = stream.describe();
+        self.path.clone_from(&stream.path);
         log::info!("the camera is back: {}", self.description);
         self.state = State::Streaming {
             stream,
@@ -158,7 +163,7 @@ impl<S: System> Capture<S> {
     fn lose(&mut self, why: String) -> Event {
         let now = self.system.now();
         if matches!(self.state, State::Streaming { .. }) {
-            log::warn!("{}: camera lost: {why}", self.spec.device.display());
+            log::warn!("{}: camera lost: {why}", self.path.display());
         }
         self.state = State::Gone {
             why: why.clone(),
@@ -183,7 +188,7 @@ impl<S: System> Source for Capture<S> {
         }
         let found = self.wait(frame, deadline);
         if self.bad_frames.checked_ilog2() != bad_before.checked_ilog2() {
-            let camera = self.spec.device.display();
+            let camera = self.path.display();
             log::warn!(
                 "{camera}: {} damaged or incomplete frames dropped so far",
                 self.bad_frames

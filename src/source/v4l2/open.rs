@@ -11,6 +11,7 @@ use super::device::{Control, Device, Identity, Rates, Sizes, System};
 use super::format::{self, Choice, Layout};
 use super::kernel::{self, Kernel};
 use super::retry;
+use crate::frame::PixelFormat;
 use crate::source::SourceError;
 use crate::source::uri::V4l2Spec;
 
@@ -26,6 +27,8 @@ pub(super) struct Stream<D> {
     pub layout: Layout,
     /// How many buffers there are.
     pub buffers: u32,
+    /// The node that was opened.
+    pub path: PathBuf,
     identity: Identity,
     fps: Option<f64>,
     /// Why this format and size.
@@ -33,7 +36,7 @@ pub(super) struct Stream<D> {
 }
 
 impl<D> Stream<D> {
-    pub(super) fn describe(&self, spec: &V4l2Spec) -> String {
+    pub(super) fn describe(&self) -> String {
         let Layout {
             format,
             width,
@@ -44,21 +47,51 @@ impl<D> Stream<D> {
         let Identity { card, driver, .. } = &self.identity;
         format!(
             "{card} ({driver}) at {}: {format} {width}x{height}{}, {}",
-            spec.device.display(),
+            self.path.display(),
             rate.unwrap_or_default(),
             self.why
         )
     }
 }
 
-/// Opens the camera and starts it.
+/// Opens the camera that is asked for and starts it; where none is named, the first that starts.
 pub(super) fn stream<S: System>(
     system: &mut S,
     spec: &V4l2Spec,
 ) -> Result<Stream<S::Device>, SourceError> {
-    let path = &spec.device;
+    match &spec.device {
+        Some(path) => stream_at(system, path, spec),
+        None => first_stream(system, spec),
+    }
+}
+
+/// If there is none, the error is that of the first camera that failed; nodes that are none say nothing.
+fn first_stream<S: System>(
+    system: &mut S,
+    spec: &V4l2Spec,
+) -> Result<Stream<S::Device>, SourceError> {
+    let mut first_error = None;
+    for path in system.nodes() {
+        match stream_at(system, &path, spec) {
+            Ok(stream) => return Ok(stream),
+            Err(error @ (SourceError::NotACamera { .. } | SourceError::NoDevice(_))) => {
+                log::debug!("passed over: {error}");
+            }
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    Err(first_error.unwrap_or(SourceError::NoCamera))
+}
+
+fn stream_at<S: System>(
+    system: &mut S,
+    path: &Path,
+    spec: &V4l2Spec,
+) -> Result<Stream<S::Device>, SourceError> {
     let (mut device, identity) = identify(system, path)?;
-    let Agreed { layout, fps, why } = negotiate(&mut device, spec)?;
+    let Agreed { layout, fps, why } = negotiate(&mut device, path, spec)?;
     let failed = |step| move |error| classify(path, step, error);
     let buffers = retry(|| device.make_buffers(BUFFERS)).map_err(failed("making buffers"))?;
     if buffers == 0 {
@@ -73,7 +106,7 @@ pub(super) fn stream<S: System>(
         if needs_camera_stack(&identity) && is_pipeline_error(&error) {
             let found = format!("driver {} did not start: {error}", identity.driver);
             return SourceError::RawOnly {
-                path: path.clone(),
+                path: path.to_owned(),
                 found,
             };
         }
@@ -92,6 +125,7 @@ pub(super) fn stream<S: System>(
         device,
         layout,
         buffers,
+        path: path.to_owned(),
         identity,
         fps,
         why,
@@ -147,18 +181,22 @@ struct Agreed {
 }
 
 /// Agrees with the driver on format, size and rate.
-fn negotiate(device: &mut impl Device, spec: &V4l2Spec) -> Result<Agreed, SourceError> {
-    let path = &spec.device;
+fn negotiate(
+    device: &mut impl Device,
+    path: &Path,
+    spec: &V4l2Spec,
+) -> Result<Agreed, SourceError> {
     let offered =
         retry(|| device.formats()).map_err(|error| classify(path, "listing formats", error))?;
     let Choice {
         format: wanted,
         why,
-    } = format::choose(device, &offered, spec).ok_or_else(|| unusable(&offered, spec))?;
+    } = format::choose(device, &offered, spec)
+        .ok_or_else(|| unusable(&offered, path, spec.format))?;
     let fixed = retry(|| device.set_format(wanted))
         .map_err(|error| classify(path, "setting the format", error))?;
     let layout = Layout::of(fixed).ok_or_else(|| SourceError::NoUsableFormat {
-        path: path.clone(),
+        path: path.to_owned(),
         offered: format!(
             "{} {}x{}",
             format::names(&[fixed.fourcc]),
@@ -188,8 +226,8 @@ fn negotiate(device: &mut impl Device, spec: &V4l2Spec) -> Result<Agreed, Source
 }
 
 /// Why none of the offered formats will do.
-fn unusable(offered: &[[u8; 4]], spec: &V4l2Spec) -> SourceError {
-    let (path, names) = (spec.device.clone(), format::names(offered));
+fn unusable(offered: &[[u8; 4]], path: &Path, wanted: Option<PixelFormat>) -> SourceError {
+    let (path, names) = (path.to_owned(), format::names(offered));
     if !offered.is_empty() && offered.iter().all(|&fourcc| format::is_raw(fourcc)) {
         return SourceError::RawOnly {
             path,
@@ -201,7 +239,7 @@ fn unusable(offered: &[[u8; 4]], spec: &V4l2Spec) -> SourceError {
         .copied()
         .filter(|&fourcc| format::usable(fourcc).is_some());
     let usable: Vec<_> = usable.collect();
-    match spec.format {
+    match wanted {
         Some(wanted) if !usable.is_empty() => SourceError::FormatNotOffered {
             path,
             wanted,
@@ -282,34 +320,29 @@ pub struct OfferedSize {
 /// All video nodes of the machine.
 #[must_use]
 pub fn list() -> Vec<Listed> {
-    kernel::nodes()
+    Kernel
+        .nodes()
         .into_iter()
         .map(|path| look_at(&mut Kernel, path))
         .collect()
 }
 
-/// The first camera that can be used without setting anything up. One that the user may not open is
+/// Whether there is a camera that can be used without setting anything up. One that the user may not open is
 /// passed over with a warning.
 #[must_use]
-pub fn first_camera() -> Option<PathBuf> {
-    first_of(&mut Kernel, kernel::nodes())
+pub fn has_camera() -> bool {
+    any_camera(&mut Kernel)
 }
 
-pub(super) fn first_of(system: &mut impl System, nodes: Vec<PathBuf>) -> Option<PathBuf> {
-    for path in nodes {
-        match look_at(system, path).into_camera() {
-            Ok(path) => return Some(path),
+pub(super) fn any_camera(system: &mut impl System) -> bool {
+    for path in system.nodes() {
+        match look_at(system, path).offers {
+            Ok(_) => return true,
             Err(error @ SourceError::Permission { .. }) => log::warn!("passed over: {error}"),
             Err(error) => log::debug!("passed over: {error}"),
         }
     }
-    None
-}
-
-impl Listed {
-    fn into_camera(self) -> Result<PathBuf, SourceError> {
-        self.offers.map(|_| self.path)
-    }
+    false
 }
 
 pub(super) fn look_at(system: &mut impl System, path: PathBuf) -> Listed {
@@ -351,13 +384,7 @@ fn offers(
         .iter()
         .any(|&fourcc| format::usable(fourcc).is_some())
     {
-        return Err(unusable(
-            &offered,
-            &V4l2Spec {
-                device: path.to_owned(),
-                ..V4l2Spec::default()
-            },
-        ));
+        return Err(unusable(&offered, path, None));
     }
     offered.sort_by_key(|&fourcc| format::usable(fourcc).is_none());
     let formats = offered

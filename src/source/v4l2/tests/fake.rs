@@ -49,6 +49,8 @@ pub struct World {
     /// Errors that the named call will give, in turn.
     pub faults: BTreeMap<&'static str, VecDeque<Errno>>,
     pub opened: Vec<Duration>,
+    /// What lies in `/dev`.
+    pub nodes: Vec<PathBuf>,
 }
 
 impl World {
@@ -95,6 +97,7 @@ impl Fake {
             hung_up: false,
             faults: BTreeMap::new(),
             opened: Vec::new(),
+            nodes: ["/dev/video0", "/dev/video1"].map(Into::into).to_vec(),
         })))
     }
 
@@ -130,7 +133,7 @@ impl Fake {
         Capture::open(
             self.clone(),
             &V4l2Spec {
-                device: "/dev/video7".into(),
+                device: Some("/dev/video7".into()),
                 ..spec.clone()
             },
         )
@@ -139,6 +142,10 @@ impl Fake {
 
 impl System for Fake {
     type Device = Fake;
+
+    fn nodes(&self) -> Vec<PathBuf> {
+        self.world().nodes.clone()
+    }
 
     fn open(&mut self, _path: &Path) -> io::Result<Fake> {
         let mut world = self.world();

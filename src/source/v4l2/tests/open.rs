@@ -128,14 +128,31 @@ fn what_is_no_usable_camera_is_said_to_be_what_it_is() {
 #[test]
 fn the_first_camera_is_one_that_works_by_itself() {
     let mut fake = Fake::new();
-    let nodes: Vec<_> = ["/dev/video0", "/dev/video1"].map(Into::into).to_vec();
     fake.fail("open", &[Errno::ACCESS]);
-    assert_eq!(
-        open::first_of(&mut fake, nodes.clone()),
-        Some("/dev/video1".into())
-    );
+    assert!(open::any_camera(&mut fake));
     fake.world().identity.capabilities |= sys::V4L2_CAP_IO_MC;
-    assert_eq!(open::first_of(&mut fake, nodes), None);
+    assert!(!open::any_camera(&mut fake));
+}
+
+#[test]
+fn where_no_camera_is_named_it_is_the_first_that_starts() {
+    let mut fake = Fake::new();
+    let first = V4l2Spec::default();
+    // The first node is in use.
+    fake.fail("start", &[Errno::BUSY]);
+    let stream = open::stream(&mut fake, &first).ok().unwrap();
+    assert_eq!(stream.path.to_str(), Some("/dev/video1"));
+
+    fake.fail("start", &[Errno::BUSY, Errno::BUSY]);
+    let busy = open::stream(&mut fake, &first).err().unwrap();
+    assert!(
+        busy.to_string().starts_with("/dev/video0 is in use"),
+        "{busy}"
+    );
+
+    fake.world().identity.capabilities = 0;
+    let none = open::stream(&mut fake, &first).err().unwrap();
+    assert!(matches!(none, SourceError::NoCamera), "{none}");
 }
 
 #[test]
