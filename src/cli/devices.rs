@@ -136,6 +136,7 @@ fn table(found: &[Listed], controls: bool, out: &mut impl Write) -> io::Result<(
         match &device.offers {
             Ok(offers) => {
                 rows(&format_rows(&offers.formats), out)?;
+                others(&offers.formats, out)?;
                 if controls {
                     rows(&control_rows(&offers.controls), out)?;
                 }
@@ -147,16 +148,10 @@ fn table(found: &[Listed], controls: bool, out: &mut impl Write) -> io::Result<(
 }
 
 fn format_rows(formats: &[OfferedFormat]) -> Vec<Vec<String>> {
-    let mut rows = vec![
-        ["format", "size", "frames per second"]
-            .map(Into::into)
-            .to_vec(),
-    ];
-    for format in formats {
+    let headings = ["format", "size", "frames per second"];
+    let mut rows = vec![headings.map(Into::into).to_vec()];
+    for format in formats.iter().filter(|format| format.usable) {
         let mut name = format.name.clone();
-        if !format.usable {
-            name.push_str(" (not usable here)");
-        }
         for OfferedSize { size, rates } in &format.sizes {
             rows.push(vec![
                 std::mem::take(&mut name),
@@ -169,6 +164,16 @@ fn format_rows(formats: &[OfferedFormat]) -> Vec<Vec<String>> {
         }
     }
     rows
+}
+
+/// What is offered and not understood, in one line.
+fn others(formats: &[OfferedFormat], out: &mut impl Write) -> io::Result<()> {
+    let others = formats.iter().filter(|format| !format.usable);
+    let names: Vec<_> = others.map(|format| format.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "  not used here: {}", names.join(" "))
 }
 
 fn control_rows(controls: &[Control]) -> Vec<Vec<String>> {
@@ -321,11 +326,11 @@ mod tests {
     fn what_a_camera_offers_stands_in_columns() {
         let expected = "\
 /dev/video0  Webcam (uvcvideo)
-  format                  size               frames per second
-  YUYV                    640x480            30 7.5
-                          1280x720           10
-  NV12                    2..1920 x 2..1080  1..60
-  H264 (not usable here)  not told
+  format  size               frames per second
+  YUYV    640x480            30 7.5
+          1280x720           10
+  NV12    2..1920 x 2..1080  1..60
+  not used here: H264
   control                 now  default  possible
   auto_exposure           1    3        1 \"Manual Mode\"
   exposure_time_absolute  2    3        1 to 3 (now governed by an automatic mode)
