@@ -19,6 +19,7 @@ run: need ## build in release and run on the first camera or a rendered scene: m
 test: need tools ## format, lints, all tests and doc tests
 	cargo fmt --check
 	cargo clippy --all-targets --features tools -- -D warnings
+	@cross/need.sh ffmpeg # a camera in tests/streams.rs
 	cargo test --features tools
 
 cross: ## build the static ARM binary, target/aarch64-unknown-linux-musl/release/resnetd
@@ -32,6 +33,7 @@ test-avx512: ## run the AVX512-VNNI kernels' tests on an emulated processor, whe
 
 test-all: test test-arm test-avx512 ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
+	cargo test --features tools --test streams -- --ignored
 	DATA=$(DATA) models/check.sh
 
 bench-arm: cross ## instructions of one inference on Cortex-A76 and A72, cycles of the inner loops: make bench-arm MODEL=BUNDLE

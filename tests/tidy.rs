@@ -67,6 +67,10 @@ const UNSAFE: &[(&str, &str)] = &[
     ),
     ("src/infer/", "the calls of those kernels"),
     ("src/source/v4l2", "ioctl and the driver's mapped buffers"),
+    (
+        "src/source/exec/child",
+        "what a child does before it becomes the command",
+    ),
     ("src/publish/", "system calls on sockets"),
 ];
 
