@@ -19,6 +19,7 @@ run: need ## build in release and run on the first camera or a rendered scene: m
 test: need tools ## format, lints, all tests and doc tests
 	cargo fmt --check
 	cargo clippy --all-targets --features tools -- -D warnings
+	@cross/need.sh ffmpeg # a camera in tests/streams.rs
 	cargo test --features tools
 
 cross: ## build the static ARM binary, target/aarch64-unknown-linux-musl/release/resnetd
@@ -39,6 +40,7 @@ test-deb: need ## install, use, upgrade and purge the packages in a Debian of th
 
 test-all: test test-arm test-vm test-avx512 test-deb fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
+	cargo test --features tools --test streams -- --ignored
 	DATA=$(DATA) models/check.sh
 
 soak: need ## the daemon under load for a while, and whether its memory and descriptors stay: make soak MINUTES=30

@@ -75,6 +75,10 @@ const UNSAFE: &[(&str, &str)] = &[
         "the call of what is compiled for AVX2, once the processor is known to have it",
     ),
     ("src/source/v4l2", "ioctl and the driver's mapped buffers"),
+    (
+        "src/source/exec/child",
+        "what a child does before it becomes the command",
+    ),
     ("src/publish/", "system calls on sockets"),
 ];
 

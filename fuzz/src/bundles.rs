@@ -103,8 +103,8 @@ fn tensor(
     let mut data = vec![0; 128];
     data[..4].copy_from_slice(&[0x4e, 0xef, 1, 0]);
     let mut put = |at: usize, word: u32| data[at..at + 4].copy_from_slice(&word.to_le_bytes());
-    put(4, values.len() as u32);
-    put(8, shape.len() as u32);
+    put(4, u32::try_from(values.len()).unwrap_or(u32::MAX));
+    put(8, u32::try_from(shape.len()).unwrap_or(u32::MAX));
     for (i, &side) in shape.iter().enumerate() {
         put(12 + 4 * i, side);
     }

@@ -68,7 +68,7 @@ pub fn watch(bytes: &[u8]) -> bool {
 fn screen(width: u8) -> Screen {
     Screen {
         terminal: true,
-        colour: width % 2 == 0,
+        colour: width.is_multiple_of(2),
         width: usize::from(width),
     }
 }

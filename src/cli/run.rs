@@ -34,6 +34,9 @@ Examples:
   resnetd run                                   the first camera, else rendered scenes
   resnetd run --source demo: --frames 60        60 rendered frames, then a summary
   resnetd run --source v4l2:/dev/video1?size=1280x720
+  resnetd run --source 'exec:rpicam-vid -n -t 0 --codec mjpeg --flush -o -'
+  resnetd run --source http://192.168.1.20:8080/stream.mjpg
+  ffmpeg -i video.mp4 -f mjpeg -q:v 3 - | resnetd run --source mjpeg:-
   resnetd run --config /etc/resnetd/resnetd.toml
 
 Labels are shown on a terminal and published on the socket; `resnetd watch` reads it.
@@ -49,7 +52,8 @@ pub struct Arguments {
     /// Configuration file (TOML); flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where pictures come from: v4l2:, images:, demo:, ... [default: the first camera, else demo:]
+    /// Where pictures come from: v4l2:DEVICE (v4l2: for the first camera), exec:COMMAND (its output is MJPEG or Y4M), http://HOST/PATH, mjpeg:FILE,
+    /// y4m:FILE (- is standard input), images:PATH, demo: [default: the first camera, else demo:]
     #[arg(long, value_name = "URI")]
     source: Option<String>,
     /// Model to use; given several times, the first that can be loaded
@@ -146,7 +150,7 @@ fn nothing_classified(cameras: &[Named]) -> Failure {
         .map(|camera| camera.uri.as_deref().unwrap_or(&camera.name))
         .collect();
     Failure::Input(format!(
-        "{}: no picture could be classified; give intact JPEG or PNG files",
+        "{}: no picture could be classified; give intact JPEG or PNG files, or a video that is MJPEG or Y4M",
         sources.join(", ")
     ))
 }

@@ -389,7 +389,7 @@ fn whatever_goes_wrong_the_daemon_goes_on() {
         (2, PixelFormat::Rgb3),
         (3, PixelFormat::Rgb3),
     ] {
-        let frames = lamp((0..150).map(|i| i as u8), format, seed != 3);
+        let frames = lamp(0..150u8, format, seed != 3);
         let story = Story::of(frames, seeded(seed, 4), |options| {
             options.settings.stale_after = Duration::from_millis(200);
         });

@@ -21,7 +21,7 @@ use crate::alone;
 use crate::fakes;
 
 const SUBSCRIBERS: usize = 200;
-const MESSAGES: u64 = 90;
+const MESSAGES: u32 = 90;
 const INTERVAL: Duration = Duration::from_nanos(1_000_000_000 / 30);
 const ROUNDS: usize = 3;
 const MOST: Duration = Duration::from_millis(10);
@@ -57,7 +57,7 @@ fn two_hundred_subscribers_of_whom_half_are_stuck_get_messages_within_10_ms() {
 
     let mut best = [Duration::MAX; 2];
     for round in 0..ROUNDS {
-        let first = 1 + round as u64 * MESSAGES;
+        let first = 1 + round as u64 * u64::from(MESSAGES);
         let (delays, calls) = measure(&hub, &mut healthy, first);
         let [median, late] = [quantile(&delays, 50), quantile(&delays, 99)];
         println!(
@@ -95,7 +95,7 @@ fn measure(hub: &Arc<Hub>, healthy: &mut [Healthy], first: u64) -> (Vec<Duration
     let publishing = thread::spawn(move || {
         let (mut sent, mut calls) = (HashMap::new(), Vec::new());
         let mut due = Instant::now();
-        for number in first..first + MESSAGES {
+        for number in first..first + u64::from(MESSAGES) {
             due += INTERVAL;
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let now = Instant::now();

@@ -30,7 +30,7 @@ const LEAVE: Duration = Duration::from_millis(500);
 /// Between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(2);
 /// How often a child that is to end is looked at.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A command whose output is the camera.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use super::*;
 
 /// One JPEG in form, of 64x48, for `printf`.
 const JPEG: &str =
-    r"\377\330\377\300\000\011\010\000\060\000\100\001\001\021\377\332\000\002abc\377\331";
+    r"\377\330\377\300\000\012\010\000\060\000\100\001\001\021\377\332\000\002abc\377\331";
 /// Longer than anything here should take, so that a hang is a failure.
 const LONG: Duration = Duration::from_secs(20);
 const TURN: Duration = Duration::from_millis(50);
@@ -35,15 +35,18 @@ fn event(exec: &mut Exec) -> Event {
 }
 
 fn lost(exec: &mut Exec) -> String {
-    loop {
-        if let Event::Lost(why) = event(exec) {
-            return why;
+    let mut why = None;
+    wait_until(|| {
+        if let Event::Lost(reason) = event(exec) {
+            why = Some(reason);
         }
-    }
+        why.is_some()
+    });
+    why.unwrap()
 }
 
 fn frame_comes(exec: &mut Exec) {
-    while event(exec) != Event::Frame {}
+    wait_until(|| event(exec) == Event::Frame);
 }
 
 fn is_running(pid: &str) -> bool {
@@ -74,7 +77,7 @@ fn descriptors() -> usize {
 fn the_output_of_a_command_becomes_frames() {
     let mut exec = quick(&format!("printf '{JPEG}'; sleep 60"));
     let mut frame = Frame::empty();
-    while exec.next(&mut frame, TURN) != Event::Frame {}
+    wait_until(|| exec.next(&mut frame, TURN) == Event::Frame);
     assert_eq!((frame.width, frame.height), (64, 48));
     assert!(frame.captured.elapsed() < LONG);
 }
@@ -199,19 +202,19 @@ fn a_child_gets_no_descriptors_but_its_own_three() {
     // One that would be inherited.
     let open = fs::File::open("/dev/null").unwrap();
     rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
+    // No redirection while it looks: the shell keeps a descriptor of its own for that.
     let command = format!(
-        "ls /proc/$$/fd > {0}.new; mv {0}.new {0}; printf '{JPEG}'; sleep 60",
+        "for n in $(seq 3 300); do [ -e /proc/$$/fd/$n ] && more=\"$more $n\"; done
+         echo \"more:$more\" > {}; printf '{JPEG}'; sleep 60",
         file.display()
     );
     let mut exec = quick(&command);
     frame_comes(&mut exec);
-    let list = fs::read_to_string(&file).unwrap();
-    let numbers: Vec<&str> = list.lines().collect();
-    assert_eq!(numbers, ["0", "1", "2"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "more:\n");
 }
 
 #[test]
-fn a_thousand_restarts_leak_no_descriptor_and_no_zombie() {
+fn hundreds_of_restarts_leak_no_descriptor_and_no_zombie() {
     let mut exec = Exec::with(
         "true",
         Backoff::between(Duration::ZERO, Duration::ZERO),
@@ -220,16 +223,16 @@ fn a_thousand_restarts_leak_no_descriptor_and_no_zombie() {
     let mut frame = Frame::empty();
     let before = descriptors();
     let mut losses = 0;
-    while losses < 1000 {
+    while losses < 300 {
         losses += u32::from(matches!(exec.next(&mut frame, TURN), Event::Lost(_)));
     }
     // Other tests of this process open and close descriptors meanwhile.
     let after = descriptors();
-    assert!(after < before + 100, "{before} descriptors, then {after}");
+    assert!(after < before + 50, "{before} descriptors, then {after}");
     let children = fs::read_dir("/proc/self/task")
         .unwrap()
         .flatten()
         .map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
     let children: usize = children.map(|list| list.split_whitespace().count()).sum();
-    assert!(children < 100, "{children} children are left");
+    assert!(children < 50, "{children} children are left");
 }

@@ -131,7 +131,8 @@ impl Mjpeg {
         let Some(content) = content.get(..content_length) else {
             return Step::More;
         };
-        self.resume = self.at + 4;
+        // The length itself may be the beginning of the next picture.
+        self.resume = self.at + 2;
         self.at += 2 + length;
         match marker {
             // Start of frame; C4, C8 and CC are tables.
