@@ -12,8 +12,8 @@ from machine import REPOSITORY, WORK
 
 HERE = Path(__file__).parent
 BINARY = REPOSITORY / "target/aarch64-unknown-linux-musl/release/resnetd"
-#: The emulated part's bound in seconds; it takes about half of that.
-BOUND = 480
+#: When to give the machine up, in seconds. Scenarios have bounds of their own, in the machine's time.
+BOUND = 1800
 
 
 def tool():
@@ -99,7 +99,7 @@ def main():
     packed = initrd(linux, machine.fetch("busybox-static"))
     log = WORK / "cameras.txt"
     only = f"vm_only={','.join(chosen)}" if chosen else ""
-    console = machine.boot(image, packed, log, BOUND, append=f"loglevel=1 {only}")
+    console = machine.boot(image, packed, log, BOUND, append=f"loglevel=1 {only}", own_time=True)
     return 0 if machine.judge(console, names, log.relative_to(REPOSITORY)) else 1
 
 

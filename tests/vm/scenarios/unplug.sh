@@ -26,7 +26,7 @@ scenario_unplugged_and_back() {
     still 0
     daemon --config slow.toml
     await_labels 60 3
-    vmtool open "$CAMERA" 4 >open & # while somebody has it open, vivid stays unplugged
+    vmtool open "$CAMERA" 10 >open & # while somebody has it open, vivid stays unplugged
     soon 10 grep -q open open || fail "the camera cannot be opened"
     control "Test Pattern" 2
     control "Disconnect" 1
