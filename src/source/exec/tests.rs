@@ -6,8 +6,7 @@ use std::path::Path;
 use super::*;
 
 /// One JPEG in form, of 64x48, for `printf`.
-const JPEG: &str =
-    r"\377\330\377\300\000\012\010\000\060\000\100\001\001\021\377\332\000\002abc\377\331";
+const JPEG: &str = r"\377\330\377\300\000\012\010\000\060\000\100\001\001\021\377\332\000\010\001\001\000\000\077\000abc\377\331";
 /// Longer than anything here should take, so that a hang is a failure.
 const LONG: Duration = Duration::from_secs(20);
 const TURN: Duration = Duration::from_millis(50);

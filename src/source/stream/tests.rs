@@ -117,8 +117,9 @@ fn a_torn_picture_is_dropped_and_counted_wherever_it_was_cut() {
         assert!(frames.ends_with(&[picture(4)]), "cut at {cut}");
         survivors += usize::from(frames.contains(&next));
     }
+    // (The two have the same segments, so that chance is frequent here.)
     assert!(
-        survivors + 8 > whole.len(),
+        survivors * 4 > whole.len() * 3,
         "{survivors} of {}",
         whole.len()
     );
