@@ -87,9 +87,8 @@ impl Source for Pipe {
                 }
             }
             match self.read(deadline) {
-                Ok(Read::Bytes) => {}
                 Ok(Read::Nothing) if Instant::now() >= deadline => return Event::Timeout,
-                Ok(Read::Nothing) => {}
+                Ok(Read::Nothing | Read::Bytes) => {}
                 Ok(Read::End) => {
                     self.input = None;
                     return Event::End;

@@ -86,7 +86,7 @@ fn a_real_encoders_pictures_are_read() {
     let mut bytes = Vec::new();
     for shade in 0..3u8 {
         let pixels: Vec<u8> = (0..32 * 24 * 3u32)
-            .map(|i| (i * 97 >> 3).to_le_bytes()[0] ^ shade)
+            .map(|i| ((i * 97) >> 3).to_le_bytes()[0] ^ shade)
             .collect();
         image::codecs::jpeg::JpegEncoder::new(&mut bytes)
             .encode(&pixels, 32, 24, image::ExtendedColorType::Rgb8)
