@@ -37,11 +37,11 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Runs `command` by a shell. `name` marks its lines in the log.
+    /// Runs `command` by a shell, which makes way for it if it is a single one. `name` marks its lines in the log.
     pub(super) fn start(command: &str, name: &str) -> io::Result<Self> {
         let mut shell = Command::new("/bin/sh");
         shell
-            .args(["-c", command])
+            .args(["-c", &replacing_the_shell(command)])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -147,6 +147,18 @@ impl Drop for Child {
     }
 }
 
+/// Lets a single command take the shell's place, so that signals reach it and its exit status is its own. Debian's
+/// shell does not do that by itself. What may be more than one command is left alone.
+fn replacing_the_shell(command: &str) -> String {
+    let first = command.split_whitespace().next().unwrap_or_default();
+    let more = command.contains([';', '&', '|', '(', ')', '`', '\n', '{', '}']);
+    if more || first.contains('=') || matches!(first, "exec" | "!") {
+        command.to_owned()
+    } else {
+        format!("exec {command}")
+    }
+}
+
 /// What the new process does before it becomes the shell.
 #[allow(clippy::unnecessary_wraps)] // the shape that `pre_exec` wants
 fn in_the_child() -> io::Result<()> {
@@ -168,5 +180,20 @@ pub(super) fn manner(status: ExitStatus) -> String {
         (Some(code), _) => format!("ended with exit status {code}"),
         (None, Some(signal)) => format!("was killed by signal {signal}"),
         (None, None) => "ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_command_takes_the_shells_place_and_others_do_not() {
+        for single in ["ffmpeg -i 'a b' -", "a \"$B\" > c"] {
+            assert_eq!(replacing_the_shell(single), format!("exec {single}"));
+        }
+        for other in ["a | b", "a; b", "a && b", "A=1 b", "exec a", "(a)", "a\nb"] {
+            assert_eq!(replacing_the_shell(other), other);
+        }
     }
 }

@@ -232,6 +232,8 @@ impl Running {
         if Instant::now() >= patience {
             return Err(Why::Reason(self.silent(silence)));
         }
+        // If the shell is gone and others of its group write on, this ends them: the end of the output follows.
+        self.child.look();
         let failed = |error: io::Error| Why::Reason(format!("reading its output failed: {error}"));
         if !self.wait(deadline.min(patience)).map_err(failed)? {
             return Ok(false);

@@ -6,8 +6,7 @@ use std::path::Path;
 use super::*;
 
 /// One JPEG in form, of 64x48, for `printf`.
-const JPEG: &str =
-    r"\377\330\377\300\000\012\010\000\060\000\100\001\001\021\377\332\000\002abc\377\331";
+const JPEG: &str = r"\377\330\377\300\000\012\010\000\060\000\100\001\001\021\377\332\000\010\001\001\000\000\077\000abc\377\331";
 /// Longer than anything here should take, so that a hang is a failure.
 const LONG: Duration = Duration::from_secs(20);
 const TURN: Duration = Duration::from_millis(50);
@@ -100,7 +99,7 @@ fn a_command_that_ends_is_a_lost_camera_with_its_last_words_and_is_started_again
 #[test]
 fn the_signal_that_killed_it_is_told() {
     assert_eq!(
-        lost(&mut quick("kill -9 $$")),
+        lost(&mut quick("kill -9 $$;")),
         "kill was killed by signal 9"
     );
 }
@@ -175,6 +174,25 @@ fn output_of_another_kind_is_said_to_be_that() {
     );
     let mut exec = quick("echo 'YUV4MPEG2 W4 H4 C444'; sleep 60");
     assert!(lost(&mut exec).contains("-pix_fmt yuv420p"));
+}
+
+#[test]
+fn a_killed_shell_is_a_lost_camera_even_if_its_children_write_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let command = format!(
+        "echo $$ > {}; while printf '{JPEG}'; do sleep 0.02; done | cat",
+        file.display()
+    );
+    let mut exec = quick(&command);
+    frame_comes(&mut exec);
+    let shell = pid_in(&file)
+        .trim()
+        .parse()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    rustix::process::kill_process(shell.unwrap(), Signal::KILL).unwrap();
+    assert_eq!(lost(&mut exec), "echo was killed by signal 9");
 }
 
 #[test]

