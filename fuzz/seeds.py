@@ -87,7 +87,7 @@ def tensor(shape, kind, bits, values):
 
 
 def bundles():
-    float_graph = graph('w = variable<scalar>(label = "w", shape = [2, 3, 1, 1]);', "a = conv(image, w, bias = 0.0);", "y = a;",
+    float_graph = graph('w = variable<scalar>(label = "w", shape = [2, 3, 1, 1]);', "s = sum_reduce(image, axes = [2, 3]);", "y = conv(s, w);",
                         external="external(shape = [1, 3, 16, 16])")
     dense = graph("v = resnetd_global_average(image, input_scale = 1.0, input_zero = 0, output_scale = 1.0, output_zero = 0);",
                   'y = resnetd_dense(v, name = "c", input_scale = 1.0, input_zero = 0);')
