@@ -138,7 +138,7 @@ def pictures():
         seed("picture", f"{name}.png", png(9, 7, colour, depth))
     for number in range(12):  # formats
         claim = lambda order, w, h, stride, blocks: struct.pack("<BBHHHHBB", number, order, w, h, stride, blocks, 20, 16)
-        seed("pixels", f"sound{number}", claim(2 + number, 33 + number, 21, 0, 0) + bytes(range(64)))
+        seed("pixels", f"sound{number}", claim(2 + 4 * (number % 4) + number % 2, 33 + number, 21, 0, 0) + bytes(range(64)))
         seed("pixels", f"stated{number}", claim(0, 16, 8, 48, 40) + bytes(range(200, 240)))
 
 
