@@ -87,7 +87,7 @@ def tensor(shape, kind, bits, values):
 
 
 def bundles():
-    float_graph = graph('w = variable<scalar>(label = "w", shape = [2, 3, 1, 1]);', "a = conv(image, w, bias = 0.0);", "y = a;",
+    float_graph = graph('w = variable<scalar>(label = "w", shape = [2, 3, 1, 1]);', "s = sum_reduce(image, axes = [2, 3]);", "y = conv(s, w);",
                         external="external(shape = [1, 3, 16, 16])")
     dense = graph("v = resnetd_global_average(image, input_scale = 1.0, input_zero = 0, output_scale = 1.0, output_zero = 0);",
                   'y = resnetd_dense(v, name = "c", input_scale = 1.0, input_zero = 0);')
@@ -138,7 +138,7 @@ def pictures():
         seed("picture", f"{name}.png", png(9, 7, colour, depth))
     for number in range(12):  # formats
         claim = lambda order, w, h, stride, blocks: struct.pack("<BBHHHHBB", number, order, w, h, stride, blocks, 20, 16)
-        seed("pixels", f"sound{number}", claim(2 + number, 33 + number, 21, 0, 0) + bytes(range(64)))
+        seed("pixels", f"sound{number}", claim(2 + 4 * (number % 4) + number % 2, 33 + number, 21, 0, 0) + bytes(range(64)))
         seed("pixels", f"stated{number}", claim(0, 16, 8, 48, 40) + bytes(range(200, 240)))
 
 
