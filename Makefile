@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-avx512 test-vm test-deb test-all soak fuzz bench-arm bench-peers cross pages deb install uninstall models clean need tools
+.PHONY: help run test test-arm test-avx512 test-vm test-vm-systemd test-deb test-all soak fuzz bench-arm bench-peers cross pages deb install uninstall models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -32,13 +32,17 @@ test-vm: cross need ## run the ARM binary in an emulated machine with cameras th
 	@cross/need.sh python3
 	@/usr/bin/python3 tests/vm/cameras.py $(ONLY)
 
+test-vm-systemd: cross need ## run the service under Debian's systemd in an emulated machine, and its package, if make deb has made it
+	@cross/need.sh python3
+	@/usr/bin/python3 tests/vm/services.py $(ONLY)
+
 test-avx512: ## run the AVX512-VNNI kernels' tests on an emulated processor, where this one lacks it
 	cross/avx512.sh
 
 test-deb: need ## install, use, upgrade and purge the packages in a Debian of their own
 	systemd/debian/test.sh
 
-test-all: test test-arm test-vm test-avx512 test-deb fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
+test-all: test test-arm test-vm test-avx512 test-deb deb test-vm-systemd fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
 	cargo test --features tools --test streams -- --ignored
 	DATA=$(DATA) models/check.sh

@@ -17,6 +17,12 @@ from machine import REPOSITORY, WORK
 #: What `dpkg -i` and ordinary shell scripts expect of any Debian, then systemd.
 BASE = """base-files base-passwd bash bsdutils coreutils dash debianutils diffutils dpkg findutils grep gzip hostname
     init-system-helpers libc-bin login mawk mount passwd perl-base sed tar util-linux systemd systemd-sysv udev""".split()
+#: What update-alternatives would have chosen, of packages that are there.
+ALTERNATIVES = {
+    "usr/bin/awk": "mawk",
+    "usr/lib/aarch64-linux-gnu/libblas.so.3": "blas/libblas.so.3",
+    "usr/lib/aarch64-linux-gnu/liblapack.so.3": "lapack/liblapack.so.3",
+}
 #: What nobody reads in there.
 LEFT_OUT = ["./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/share/info", "./usr/share/lintian"]
 #: Units that only cost time in a machine that lives for minutes.
@@ -95,6 +101,10 @@ def configure(root):
     for name in ["passwd", "group"]:
         master = (root / "usr/share/base-passwd" / f"{name}.master").read_text()
         (root / "etc" / name).write_text(master.replace(":*:", ":x:") if name == "passwd" else master)
+    for name, chosen in ALTERNATIVES.items():
+        link = root / name
+        if (link.parent / chosen).exists() and not link.is_symlink():
+            link.symlink_to(chosen)
     (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     (root / "etc/fstab").touch()
     (root / "etc/hostname").write_text("resnetd-test\n")

@@ -115,7 +115,7 @@ scenario_memory_is_bounded() {
     systemctl stop resnetd
     mark
     systemctl start --no-block resnetd
-    soon 60 told 'oom-kill\|out of memory' || fail "24 MiB are enough for ResNet101"
+    soon 60 told 'OOM killer\|oom-kill\|out of memory' || fail "24 MiB are enough for ResNet101"
     systemctl stop resnetd
     configured
     changed

@@ -68,7 +68,7 @@ scenario_labels_from_the_camera_in_the_sandbox() {
 scenario_reload_keeps_subscribers() {
     serving
     pid=$(property MainPID)
-    configured $TINY "demo:?fps=5"
+    configured $TINY demo:
     systemctl reload resnetd || fail "it does not reload"
     await 30 1 '"image":{"width":640,"height":480}' seen "a label of the other source"
     echo 'nonsense = 1' >>$CONFIG
@@ -89,5 +89,5 @@ scenario_security_figure() {
     figure=$(sed -n 's/.*Overall exposure level for resnetd.service: \([0-9.]*\).*/\1/p' out)
     [ -n "$figure" ] || fail "systemd-analyze gives none"
     figure "systemd-analyze security resnetd: $figure"
-    awk "BEGIN { exit !($figure <= 1.6) }" || fail "it is $figure, above 1.6"
+    [ "$(echo "$figure" | tr -d .)" -le 16 ] || fail "it is $figure, above 1.6"
 }

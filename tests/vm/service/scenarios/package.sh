@@ -1,0 +1,55 @@
+# The Debian package, in place of what `make install` has put here. The last scenarios: the purge leaves nothing.
+# shellcheck shell=dash
+
+packaged() { [ -e /packages/1.deb ] || skip "there is no package for arm64 in target/debian; make deb makes it"; }
+
+install_package() {
+    dpkg -i "$1" >dpkg.log 2>&1 </dev/null || fail "dpkg -i ends with $?: $(tail -n 2 dpkg.log)"
+}
+
+scenario_package_installs_and_starts() {
+    packaged
+    systemctl stop resnetd.socket resnetd.service
+    changed
+    rm -rf /usr/bin/resnetd /usr/lib/systemd/system/resnetd.* /usr/lib/sysusers.d/resnetd.conf /etc/resnetd /var/lib/resnetd
+    rm -rf /usr/share/resnetd /run/resnetd
+    userdel resnetd >out 2>&1
+    groupdel resnetd >>out 2>&1
+    ! getent passwd resnetd >>out || fail "the user from before is still there"
+    mark
+    install_package /packages/1.deb
+    id -nG resnetd | grep -qw video || fail "the package made no user in the group video"
+    soon 60 active || fail "the package did not start it: $(journal | tail -n 2)"
+    systemctl -q is-enabled resnetd || fail "it is not enabled"
+    usermod -aG resnetd member
+    attach
+    await 30 1 '"type":"hello".*resnet50' seen "the greeting"
+}
+
+scenario_package_upgrade_keeps_the_configuration() {
+    packaged
+    configured
+    systemctl restart resnetd
+    attach
+    await_labels 60 1
+    pid=$(property MainPID)
+    install_package /packages/2.deb
+    dpkg-query -W -f '${Version}' resnetd | grep -q -- '-2$' || fail "the version is $(dpkg-query -W -f '${Version}' resnetd)"
+    soon 60 restarted "$pid" || fail "the upgrade did not restart it"
+    configuration | cmp -s - $CONFIG || fail "the upgrade changed the configuration"
+    attach
+    await 30 2 '"type":"hello"' seen "the greeting after the upgrade"
+}
+
+scenario_package_purge_leaves_nothing() {
+    packaged
+    pid=$(property MainPID)
+    dpkg -P resnetd >dpkg.log 2>&1 || fail "dpkg -P: $(tail -n 2 dpkg.log)"
+    ! runs "$pid" || fail "the service still runs"
+    for path in /usr/bin/resnetd /etc/resnetd /var/lib/resnetd /run/resnetd /usr/share/resnetd \
+        /etc/systemd/system/multi-user.target.wants/resnetd.service; do
+        [ ! -e $path ] && [ ! -L $path ] || fail "$path is left"
+    done
+    [ "$(property LoadState)" != loaded ] || fail "the unit is still loaded"
+    getent passwd resnetd >out || fail "the user went, whose number may then be given to another"
+}
