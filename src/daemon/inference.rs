@@ -3,6 +3,7 @@
 //!
 //! What the rest of the daemon wants of it comes as an [`Order`]; it obeys between two frames.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::service::Watchdog;
 use super::view::{Introduction, Outlet, Seen, View, scores, status};
-use super::{ClassifyError, Model, Settings, Totals, message_of};
+use super::{ClassifyError, Model, Settings, Totals, message_of, panic_text};
 use crate::frame::Frame;
 use crate::label::Prediction;
 use crate::publish::wire::{Message, Reason, Scored, State};
@@ -19,6 +20,9 @@ use crate::slot::{CameraId, Notice, Slots, Taken};
 
 /// The longest wait for a frame: how often the watchdog is fed and stale cameras are looked for.
 const TURN: Duration = Duration::from_millis(100);
+/// A frame that makes us panic is one bad frame; so many in a row, and nothing good between them, are no matter of
+/// frames: the service is to be started afresh.
+const MOST_PANICS: u32 = 20;
 
 /// What is to be otherwise from now on.
 pub enum Order {
@@ -41,6 +45,8 @@ pub struct Inference {
     frames: Option<u64>,
     watchdog: Watchdog,
     bad_frames: RateLimit,
+    /// In a row.
+    panics: u32,
     totals: Totals,
 }
 
@@ -70,6 +76,7 @@ impl Inference {
             frames,
             watchdog: Watchdog::from_environment(),
             bad_frames: RateLimit::every(Duration::from_secs(10)),
+            panics: 0,
             totals: Totals::default(),
         }
     }
@@ -191,8 +198,7 @@ impl Inference {
 
     fn arrived(&mut self, camera: CameraId, dropped: u64) {
         if let Some(view) = find(&mut self.cameras, camera) {
-            view.dropped += dropped;
-            view.enter(State::Streaming, None, &mut self.out);
+            view.arrived(dropped, &mut self.out);
         }
     }
 
@@ -205,10 +211,23 @@ impl Inference {
         scored: &mut Vec<Scored<'a>>,
     ) {
         let Buffers { frame, prediction } = buffers;
-        let classified = match self.model.classifier.classify(frame, prediction) {
+        let classifier = self.model.classifier.as_mut();
+        // Whatever a decoder leaves behind, it begins each frame anew.
+        let outcome = catch_unwind(AssertUnwindSafe(|| classifier.classify(frame, prediction)));
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(panic) if self.panics >= MOST_PANICS => resume_unwind(panic),
+            Err(panic) => {
+                self.panics += 1;
+                let message = format!("a failure of ours: {}", panic_text(panic.as_ref()));
+                Err(ClassifyError { message })
+            }
+        };
+        let classified = match outcome {
             Ok(classified) => classified,
             Err(error) => return self.bad_frame(camera, frame.file.as_deref(), &error),
         };
+        self.panics = 0;
         self.totals.classified += 1;
         if let Some(view) = find(&mut self.cameras, camera) {
             let seen = Seen {
@@ -234,11 +253,9 @@ impl Inference {
 
     fn look_for_stale_cameras(&mut self) {
         let limit = self.settings.stale_after;
-        for view in self.cameras.iter_mut().filter(|view| view.waits()) {
-            let silence = self.slots.silence(view.about.camera);
-            if silence.is_some_and(|silence| silence >= limit) {
-                let detail = format!("no frame for {:.0} s", limit.as_secs_f32());
-                view.enter(State::Stale, Some(&detail), &mut self.out);
+        for view in &mut self.cameras {
+            if let Some(silence) = self.slots.silence(view.about.camera) {
+                view.look_whether_stale(silence, limit, &mut self.out);
             }
         }
     }
@@ -249,7 +266,7 @@ impl Inference {
         let Some(view) = find(&mut self.cameras, camera) else {
             return;
         };
-        view.dropped += 1;
+        view.bad_frame(Instant::now());
         let name = &view.about.name;
         if let Some(file) = file {
             let file = file.display();

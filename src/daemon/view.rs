@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Classified, Observer};
 use crate::frame::Frame;
@@ -52,6 +52,8 @@ pub struct View {
     /// Not classified since the last message.
     pub dropped: u64,
     state: State,
+    /// Since when no frame could be classified.
+    bad_since: Option<Instant>,
     smoother: Smoother,
     /// The label of the last change that was told. Outlives a loss of the camera: coming back to the same
     /// scene is no change.
@@ -66,6 +68,7 @@ impl View {
             smoother: smoother(&about, smoothing),
             about,
             state: State::Starting,
+            bad_since: None,
             ended: false,
             dropped: 0,
             told: None,
@@ -83,10 +86,35 @@ impl View {
         self.told = None;
     }
 
-    /// Whether a frame is awaited.
-    pub fn waits(&self) -> bool {
+    /// A frame has come. While none can be classified that says nothing new.
+    pub fn arrived(&mut self, dropped: u64, out: &mut Outlet) {
+        self.dropped += dropped;
+        if self.state != State::Stale || self.bad_since.is_none() {
+            self.enter(State::Streaming, None, out);
+        }
+    }
+
+    /// A frame could not be classified.
+    pub fn bad_frame(&mut self, now: Instant) {
+        self.dropped += 1;
+        self.bad_since.get_or_insert(now);
+    }
+
+    /// Tells that nothing useful comes, if for `limit` nothing has: no frame (`silence` long), or bad ones only.
+    pub fn look_whether_stale(&mut self, silence: Duration, limit: Duration, out: &mut Outlet) {
         let waits = matches!(self.state, State::Starting | State::Streaming);
-        waits && self.about.live && !self.ended
+        if !waits || !self.about.live || self.ended {
+            return;
+        }
+        let what = if silence >= limit {
+            "no frame"
+        } else if self.bad_since.is_some_and(|since| since.elapsed() >= limit) {
+            "no frame that can be classified"
+        } else {
+            return;
+        };
+        let detail = format!("{what} for {:.0} s", limit.as_secs_f32());
+        self.enter(State::Stale, Some(&detail), out);
     }
 
     /// Tells a new state, once; what was seen before a gap says nothing about what comes after it.
@@ -113,6 +141,8 @@ impl View {
         scored: &mut Vec<Scored<'a>>,
         out: &mut Outlet,
     ) {
+        self.bad_since = None;
+        self.enter(State::Streaming, None, out);
         let smoothed = self
             .smoother
             .update(&prediction.probabilities, seen.frame.captured);

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use resnetd::daemon::Totals;
+use resnetd::daemon::{Classified, Classifier, ClassifyError, Totals};
 use resnetd::frame::Frame;
+use resnetd::label::Prediction;
 use resnetd::publish::wire::{Message, State};
 use resnetd::source::{Event, Source};
 
@@ -215,4 +216,56 @@ fn cameras_share_the_classifier_and_one_lost_leaves_the_other_alone() {
     back.send(Act::End).unwrap();
     front.send(Act::End).unwrap();
     assert_eq!(running.join().unwrap().classified, 1);
+}
+
+#[test]
+fn a_camera_of_which_no_frame_can_be_classified_is_stale_until_one_can() {
+    let (acts, source) = scripted(false);
+    let running = Running::start(vec![camera(source)], Box::new(ByByte), |options| {
+        options.settings.stale_after = Duration::from_millis(300);
+    });
+    let mut subscriber = running.subscribe();
+    let feeding = std::thread::spawn(move || {
+        for _ in 0..100 {
+            acts.send(Act::Torn).unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        acts
+    });
+    let stale = subscriber.until(|m| matches!(m, Message::Status(s) if s.state == State::Stale));
+    let Message::Status(stale) = stale else {
+        unreachable!()
+    };
+    let acts = feeding.join().unwrap();
+    acts.send(Act::Frame(0)).unwrap();
+    assert_eq!(subscriber.kinds(2), ["streaming", "101 golf ball"]);
+    let detail = stale.detail.unwrap();
+    assert!(detail.contains("classified"), "{detail}");
+}
+
+#[test]
+fn a_frame_that_makes_the_classifier_panic_is_a_bad_frame_but_not_again_and_again() {
+    struct Brittle;
+    impl Classifier for Brittle {
+        fn classify(
+            &mut self,
+            frame: &Frame,
+            out: &mut Prediction,
+        ) -> Result<Classified, ClassifyError> {
+            assert_ne!(frame.data[0], 1, "as planned");
+            ByByte.classify(frame, out)
+        }
+    }
+    let (acts, source) = scripted(true);
+    let mut running = Running::start(vec![camera(source)], Box::new(Brittle), |_| {});
+    let mut subscriber = running.subscribe();
+    acts.send(Act::Frame(1)).unwrap();
+    acts.send(Act::Frame(0)).unwrap();
+    subscriber.until(|m| matches!(m, Message::Classification(one) if one.dropped == 1));
+    for _ in 0..40 {
+        // It ends before the last.
+        let _ = acts.send(Act::Frame(1));
+    }
+    let ended = running.join().unwrap_err().to_string();
+    assert!(ended.contains("as planned"), "{ended}");
 }
