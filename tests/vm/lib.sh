@@ -31,6 +31,7 @@ lane() {
 
 # The scenario and what it has started form a process group, so that nothing of it is left behind.
 verdict() {
+    began=$(now_ms)
     mkdir -p "/tmp/$1"
     rm -f "/tmp/$1/reason"
     (
@@ -39,6 +40,7 @@ verdict() {
         exec setsid timeout -s KILL "$PATIENCE" sh -c '. /vm/lib.sh; for s in /vm/scenarios/*.sh; do . "$s"; done; "scenario_$name"'
     ) >"/tmp/$1/script" 2>&1 </dev/null
     code=$?
+    echo "# $1 took $(($(now_ms) - began)) ms of the machine's time"
     case $code in
         0) echo "ok $1" ;;
         77) echo "SKIP $1: $(cat "/tmp/$1/reason")" ;;
@@ -81,7 +83,7 @@ soon() {
     shift
     until "$@"; do
         [ "$(now_ms)" -lt "$end" ] || return 1
-        sleep 0.1
+        sleep 0.2
     done
 }
 
