@@ -45,6 +45,7 @@ test-deb: need ## install, use, upgrade and purge the packages in a Debian of th
 test-all: test test-arm test-vm test-avx512 test-deb deb test-vm-systemd fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
 	cargo test --features tools --test streams -- --ignored
+	cargo test --features pages --lib -- cli::pages
 	DATA=$(DATA) models/check.sh
 
 soak: need ## the daemon under load for a while, and whether its memory and descriptors stay: make soak MINUTES=30

@@ -169,12 +169,11 @@ mod tests {
 
     #[test]
     fn examples_keep_their_lines_and_prose_flows() {
-        let help = Help::of("Examples:\n  a --b\n  .c \\n\n\nSome `words`:\nand 'more'.");
+        let help = Help::of("Examples:\n  a --b\n  .c \\n\n\n'Words' flow.\n.and more");
         assert_eq!(
             help.sections,
             ".SH EXAMPLES\n.nf\n  a \\-\\-b\n  .c \\en\n.fi\n"
         );
-        let prose = Help::of("'x\n.y").prose;
-        assert_eq!(prose, ".PP\n\\&'x\n\\&.y\n");
+        assert_eq!(help.prose, ".PP\n\\&'Words' flow.\n\\&.and more\n");
     }
 }

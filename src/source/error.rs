@@ -24,7 +24,7 @@ pub enum SourceError {
     Permission { path: PathBuf, group: String },
     #[error(
         "{} gives only what a CSI camera's sensor sees, unprocessed ({found}); let the camera's own \
-         software process it: `rpicam-vid -t 0 --codec mjpeg -o -` on a Raspberry Pi",
+         software process it: `exec:rpicam-vid -n -t 0 --codec mjpeg --flush -o -` on a Raspberry Pi",
         .path.display()
     )]
     RawOnly { path: PathBuf, found: String },
