@@ -91,7 +91,8 @@ def unpack(archives, root):
         name, architecture = (re.search(rf"^{field}: (.*)$", control, re.MULTILINE).group(1) for field in ["Package", "Architecture"])
         if re.search(r"^Multi-Arch: same$", control, re.MULTILINE):
             name = f"{name}:{architecture}"
-        (records / "info" / f"{name}.list").write_text(listed.replace("./", "/").replace("/\n", "\n"))
+        files = [line.removeprefix(".").rstrip("/") or "/." for line in listed.splitlines()]
+        (records / "info" / f"{name}.list").write_text("".join(f"{file}\n" for file in files))
         status.append("Status: install ok installed\n" + control)
     (records / "status").write_text("\n".join(status))
 

@@ -14,7 +14,7 @@ import machine
 from machine import REPOSITORY, WORK
 
 HERE = Path(__file__).parent / "service"
-#: The emulated part's bound in seconds; a third of that goes by on a machine that has nothing else to do.
+#: The emulated part's bound in seconds, for a machine that has other work too.
 BOUND = 900
 
 
@@ -36,7 +36,7 @@ def packages():
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["dpkg-deb", "-R", made[-1], folder], check=True)
     control = folder / "DEBIAN/control"
-    control.write_text(re.sub(r"^(Version: .*)-[^-]*$", r"\1-2", control.read_text(), flags=re.MULTILINE))
+    control.write_text(re.sub(r"^(Version: .*)-[^-\n]*$", r"\1-2", control.read_text(), flags=re.MULTILINE))
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", folder, later], check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(folder)
     return [made[-1], later]

@@ -6,6 +6,8 @@ CONFIG=/etc/resnetd/resnetd.toml
 DROP_INS=/run/systemd/system/resnetd.service.d
 #: As drop-ins set it where time is short.
 PERIOD=5
+#: systemctl and dpkg take their time in here: longer than lib.sh has it.
+PATIENCE=240
 
 # One that may read labels, and one that may not. The root file system has no PAM set up, hence setpriv and no su.
 people() {
@@ -73,7 +75,10 @@ figure() { echo "| $*" >/dev/ttyAMA0; }
 
 told() { journal >log && grep -q "$1" log; }
 
-attach() { as member resnetd watch --json >>seen 2>>watch.log & }
+attach() {
+    as member resnetd watch --json >>seen 2>>watch.log &
+    SUBSCRIBER=$!
+}
 
 property() { systemctl show -P "$1" resnetd; }
 

@@ -43,6 +43,7 @@ scenario_package_upgrade_keeps_the_configuration() {
 
 scenario_package_purge_leaves_nothing() {
     packaged
+    active || fail "it does not run, so that nothing is tried"
     pid=$(property MainPID)
     dpkg -P resnetd >dpkg.log 2>&1 || fail "dpkg -P: $(tail -n 2 dpkg.log)"
     ! runs "$pid" || fail "the service still runs"
