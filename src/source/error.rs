@@ -54,7 +54,7 @@ pub enum SourceError {
     },
 
     #[error(
-        "`{scheme}:-` reads a video from standard input, which is a terminal; pipe one in: `rpicam-vid -t 0 --codec mjpeg -o - | resnetd run --source mjpeg:-`"
+        "`{scheme}:-` reads a video from standard input, which is a terminal; pipe one in: `rpicam-vid -n -t 0 --codec mjpeg --flush -o - | resnetd run --source mjpeg:-`"
     )]
     Terminal { scheme: &'static str },
     #[error("cannot read {}: {source}; name a file or pipe that is there and readable", .path.display())]
