@@ -52,6 +52,8 @@ pub struct View {
     /// Not classified since the last message.
     pub dropped: u64,
     state: State,
+    /// Why, as it was told.
+    detail: Option<String>,
     /// Since when no frame could be classified.
     bad_since: Option<Instant>,
     smoother: Smoother,
@@ -68,6 +70,7 @@ impl View {
             smoother: smoother(&about, smoothing),
             about,
             state: State::Starting,
+            detail: None,
             bad_since: None,
             ended: false,
             dropped: 0,
@@ -117,12 +120,14 @@ impl View {
         self.enter(State::Stale, Some(&detail), out);
     }
 
-    /// Tells a new state, once; what was seen before a gap says nothing about what comes after it.
+    /// Tells a new state, or a new reason for it, once; what was seen before a gap says nothing about what comes
+    /// after it.
     pub fn enter(&mut self, state: State, detail: Option<&str>, out: &mut Outlet) {
-        if self.state == state {
+        if self.state == state && self.detail.as_deref() == detail {
             return;
         }
         self.state = state;
+        self.detail = detail.map(str::to_owned);
         if matches!(state, State::CameraLost | State::Stale) {
             self.smoother.reset();
         }

@@ -244,6 +244,27 @@ fn a_camera_of_which_no_frame_can_be_classified_is_stale_until_one_can() {
 }
 
 #[test]
+fn another_reason_for_a_loss_is_told_and_the_same_is_not_told_again() {
+    let (acts, source) = scripted(true);
+    let running = Running::with(source);
+    let mut subscriber = running.subscribe();
+    for act in [Act::Lose, Act::Lose, Act::Panic] {
+        acts.send(act).unwrap();
+    }
+    let mut reason = || {
+        let lost =
+            subscriber.until(|m| matches!(m, Message::Status(s) if s.state == State::CameraLost));
+        let Message::Status(lost) = lost else {
+            unreachable!()
+        };
+        lost.detail.unwrap()
+    };
+    assert_eq!(reason(), "unplugged");
+    let second = reason();
+    assert!(second.contains("a driver's surprise"), "{second}");
+}
+
+#[test]
 fn a_frame_that_makes_the_classifier_panic_is_a_bad_frame_but_not_again_and_again() {
     struct Brittle;
     impl Classifier for Brittle {
