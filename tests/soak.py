@@ -29,8 +29,9 @@ LONGEST_SILENCE = 15.0  # seconds without a message to a subscriber that reads
 class Config:
     """What the daemon is told, and told anew."""
 
-    def __init__(self, folder, model, threads):
+    def __init__(self, folder, model, threads, fps):
         self.file, self.socket, self.threads = f"{folder}/resnetd.toml", f"{folder}/resnetd.sock", threads
+        self.fps = f"target_fps = {fps}\n" if fps else ""
         self.models = [f"{folder}/{name}.nnef.tar" for name in ("first", "second")]
         for name in self.models:  # for the daemon two bundles
             os.symlink(os.path.abspath(model), name)
@@ -39,7 +40,7 @@ class Config:
     def write(self, turn):
         with open(self.file + ".new", "w") as file:
             print(f'source = "demo:"\nthreads = {self.threads}\nsmoothing_ms = {500 - turn % 2 * 200}\n'
-                  f'model = "{self.models[turn // 4 % 2]}"', file=file)
+                  f'{self.fps}model = "{self.models[turn // 4 % 2]}"', file=file)
         os.rename(self.file + ".new", self.file)
 
 
@@ -217,12 +218,13 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--model", default="models/resnet50-imagenette.nnef.tar")
+    parser.add_argument("--fps", type=float, help="classify at most so many frames a second [as many as it can]")
     parser.add_argument("--threads", default="1", help="of the daemon [1, so that the machine has time for the others]")
     options = parser.parse_args()
     if options.minutes < 1:
         parser.error("it takes at least one minute to see a trend")
     with tempfile.TemporaryDirectory() as folder:
-        config = Config(folder, options.model, options.threads)
+        config = Config(folder, options.model, options.threads, options.fps)
         path = config.socket
         command = [options.program, "run", "--config", config.file, "--socket", path]
         # not on a terminal, where SIGHUP means another thing
