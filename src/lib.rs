@@ -16,6 +16,7 @@ pub mod control;
 pub mod cores;
 pub mod daemon;
 pub mod frame;
+pub mod heap;
 pub mod infer;
 pub mod kernels;
 pub mod label;

@@ -133,6 +133,44 @@ fn a_camera_that_is_away_at_the_start_is_a_state_and_a_new_configuration_replace
     );
 }
 
+/// Resident memory in KiB.
+fn resident(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn a_model_that_was_replaced_leaves_no_memory_behind() {
+    let bundle =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/resnet50-imagenette.nnef.tar");
+    let config = |name: &str| {
+        format!("model = \"{name}\"\nsource = \"demo:\"\ntarget_fps = 5.0\nthreads = 1\n")
+    };
+    let mut daemon = Daemon::start(&config("tiny.nnef.tar"));
+    for name in ["a.nnef.tar", "b.nnef.tar"] {
+        std::os::unix::fs::symlink(&bundle, daemon.path(name)).unwrap();
+    }
+    let mut first = 0;
+    for turn in 0..8 {
+        daemon.write(&config(["a.nnef.tar", "b.nnef.tar"][turn % 2]));
+        daemon.signal("HUP");
+        daemon.until(|m| m["type"] == "model" && m["reason"] == "config");
+        daemon.until(|m| is(m, "classification", "camera"));
+        if turn == 1 {
+            first = resident(&daemon);
+        }
+    }
+    let last = resident(&daemon);
+    assert!(last < first + 8 * 1024, "{first} KiB became {last} KiB");
+    daemon.end();
+}
+
 #[test]
 fn sighup_takes_the_bundle_that_lies_there_now_unless_it_is_damaged() {
     let mut daemon =

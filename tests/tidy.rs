@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("plain_file", ""),
     ("ratelimit", ""),
     ("random", ""),
+    ("heap", ""),
     ("slot", "frame"),
     // the stages
     ("source", "control frame plain_file ratelimit"),
@@ -42,7 +43,7 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "cli",
-        "bundle config control cores daemon frame infer kernels label preprocess publish ratelimit slot smooth source spec",
+        "bundle config control cores daemon frame heap infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     // the workshop and its commands
     ("cli::workshop", "bundle cli infer model plain_file"),
@@ -70,6 +71,7 @@ const UNSAFE: &[(&str, &str)] = &[
         "instructions that only some processors have, and unchecked loads in inner loops",
     ),
     ("src/infer/", "the calls of those kernels"),
+    ("src/heap.rs", "a setting of the C library's allocator"),
     (
         "src/preprocess/avx2.rs",
         "the call of what is compiled for AVX2, once the processor is known to have it",

@@ -28,6 +28,8 @@ use clap::{Parser, Subcommand};
 
 pub use exit::Failure;
 
+use crate::heap;
+
 /// Watches a camera with an int8 ResNet and publishes labels over a local Unix socket.
 #[derive(Debug, Parser)]
 #[command(name = "resnetd", version, after_help = exit::TABLE)]
@@ -50,6 +52,7 @@ enum Command {
 /// Runs the command that the program's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
+    heap::settle();
     start_logging();
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run::run(arguments),

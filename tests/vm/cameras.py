@@ -79,26 +79,30 @@ def initrd(linux, busybox):
     return archive.close()
 
 
-def planned(chosen):
-    names = []
-    for path in sorted((HERE / "scenarios").glob("*.sh")):
+def planned(folder):
+    """The scenarios of a folder, those that the arguments name if they name some; and what tells the machine of it."""
+    names, chosen = [], sys.argv[1:]
+    for path in sorted(folder.glob("*.sh")):
         names += re.findall(r"^scenario_([a-z0-9_]+)\(\)", path.read_text(), re.MULTILINE)
-    return [name for name in names if not chosen or name in chosen]
-
-
-def main():
-    chosen = sys.argv[1:]
-    names = planned(chosen)
     if unknown := set(chosen) - set(names):
-        sys.exit(f"no such scenario: {' '.join(sorted(unknown))}; there are {' '.join(planned([]))}")
+        sys.exit(f"no such scenario: {' '.join(sorted(unknown))}; there are {' '.join(names)}")
+    return [name for name in names if not chosen or name in chosen], f"vm_only={','.join(chosen)}" if chosen else ""
+
+
+def prepare():
+    """What every machine needs; its kernel's unpacked package and image."""
     if not BINARY.exists():
         sys.exit(f"there is no {BINARY.relative_to(REPOSITORY)}; run make cross")
     subprocess.run([REPOSITORY / "cross/need.sh", "qemu-system-arm"], check=True)
     (WORK / "bundles").mkdir(parents=True, exist_ok=True)
-    linux, image = machine.kernel()
+    return machine.kernel()
+
+
+def main():
+    names, only = planned(HERE / "scenarios")
+    linux, image = prepare()
     packed = initrd(linux, machine.fetch("busybox-static"))
     log = WORK / "cameras.txt"
-    only = f"vm_only={','.join(chosen)}" if chosen else ""
     console = machine.boot(image, packed, log, BOUND, append=f"loglevel=1 {only}", own_time=True)
     return 0 if machine.judge(console, names, log.relative_to(REPOSITORY)) else 1
 

@@ -130,8 +130,8 @@ subscribe() {
 
 listens_or_gone() { grep -q "labels on" log || ! runs "$DAEMON"; }
 
-# states: those told so far, in their order, on one line.
-states() { sed -n 's/.*"type":"status".*"state":"\([a-z_]*\)".*/\1/p' seen | tr '\n' ' '; }
+# states: those told so far, in their order, on one line; one that was told again for another reason counts once.
+states() { sed -n 's/.*"type":"status".*"state":"\([a-z_]*\)".*/\1/p' seen | uniq | tr '\n' ' '; }
 
 await_labels() { await "$1" "$2" '"type":"classification"' seen "$2 labels"; }
 

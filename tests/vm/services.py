@@ -73,29 +73,14 @@ def initrd(linux, busybox):
     return archive.close()
 
 
-def planned(chosen):
-    names = []
-    for path in sorted((HERE / "scenarios").glob("*.sh")):
-        names += re.findall(r"^scenario_([a-z0-9_]+)\(\)", path.read_text(), re.MULTILINE)
-    return [name for name in names if not chosen or name in chosen]
-
-
 def main():
-    chosen = sys.argv[1:]
-    names = planned(chosen)
-    if unknown := set(chosen) - set(names):
-        sys.exit(f"no such scenario: {' '.join(sorted(unknown))}; there are {' '.join(planned([]))}")
-    if not cameras.BINARY.exists():
-        sys.exit(f"there is no {cameras.BINARY.relative_to(REPOSITORY)}; run make cross")
-    subprocess.run([REPOSITORY / "cross/need.sh", "qemu-system-arm"], check=True)
-    (WORK / "bundles").mkdir(parents=True, exist_ok=True)
-    linux, image = machine.kernel()
+    names, only = cameras.planned(HERE / "scenarios")
+    linux, image = cameras.prepare()
     packed = initrd(linux, machine.fetch("busybox-static"))
     # Nothing that the machine writes reaches the image.
     root = debian.image("ffmpeg")
     disk = f"if=none,id=root,format=raw,snapshot=on,file={root}"
     log = WORK / "services.txt"
-    only = f"vm_only={','.join(chosen)}" if chosen else ""
     console = machine.boot(
         image, packed, log, BOUND, append=f"loglevel=1 systemd.show_status=0 {only}",
         extra=["-drive", disk, "-device", "virtio-blk-device,drive=root"],

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Paused, step_until};
 use super::intake::{Intake, Read, wait};
 use super::stream::Stream;
 use super::{Event, Source};
@@ -45,11 +45,8 @@ pub struct Exec {
 
 #[derive(Debug)]
 enum State {
-    /// Started at `until`; `why` it was lost, if it ran before.
-    Paused {
-        until: Instant,
-        why: Option<String>,
-    },
+    /// Started after it.
+    Paused(Paused),
     Running(Box<Running>),
     /// To be ended, because of `why`.
     Ending {
@@ -107,20 +104,14 @@ impl Exec {
             name: name.to_owned(),
             backoff,
             silence,
-            state: State::Paused {
-                until: Instant::now(),
-                why: None,
-            },
+            state: State::Paused(Paused::until(Instant::now())),
         }
     }
 
     fn pause(&mut self, delivered: Duration, why: String) -> Event {
         let pause = self.backoff.pause(delivered);
         log::debug!("{}: {why}; next start in {pause:?}", self.name);
-        self.state = State::Paused {
-            until: Instant::now() + pause,
-            why: Some(why.clone()),
-        };
+        self.state = State::Paused(Paused::after_loss(pause, why.clone()));
         Event::Lost(why)
     }
 
@@ -145,10 +136,7 @@ impl Exec {
 
     fn end(&mut self, why: Why) {
         let now = Instant::now();
-        let paused = State::Paused {
-            until: now,
-            why: None,
-        };
+        let paused = State::Paused(Paused::until(now));
         if let State::Running(running) = std::mem::replace(&mut self.state, paused) {
             let delivered = running
                 .first_frame
@@ -166,13 +154,10 @@ impl Exec {
     /// One step of whatever there is to do, not beyond `deadline`. None: there is more to do.
     fn step(&mut self, frame: &mut Frame, deadline: Instant) -> Option<Event> {
         match &mut self.state {
-            State::Paused { until, why } => {
-                let now = Instant::now();
-                if *until > deadline {
-                    thread::sleep(deadline.saturating_duration_since(now));
-                    return why.clone().map(Event::Lost);
+            State::Paused(paused) => {
+                if let Err(news) = paused.wait(deadline) {
+                    return news;
                 }
-                thread::sleep(until.saturating_duration_since(now));
                 self.start()
             }
             State::Running(running) => {
@@ -290,15 +275,7 @@ fn with_last_words(reason: String, words: &str) -> String {
 
 impl Source for Exec {
     fn next(&mut self, frame: &mut Frame, timeout: Duration) -> Event {
-        let deadline = Instant::now() + timeout;
-        loop {
-            if let Some(event) = self.step(frame, deadline) {
-                return event;
-            }
-            if Instant::now() >= deadline {
-                return Event::Timeout;
-            }
-        }
+        step_until(timeout, |deadline| self.step(frame, deadline))
     }
 
     fn lossless(&self) -> bool {

@@ -113,7 +113,7 @@ fn pauses_between_starts_grow() {
     let mut was_running = false;
     while starts < 4 {
         exec.next(&mut frame, Duration::from_millis(5));
-        let running = !matches!(exec.state, State::Paused { .. });
+        let running = !matches!(exec.state, State::Paused(_));
         starts += u32::from(running && !was_running);
         was_running = running;
         assert!(begin.elapsed() < LONG);

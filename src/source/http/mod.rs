@@ -14,10 +14,9 @@ pub mod url;
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Paused, step_until};
 use super::intake::{count, readable, wait};
 use super::{Event, Source};
 use crate::frame::Frame;
@@ -45,11 +44,8 @@ pub struct Http {
 
 #[derive(Debug)]
 enum State {
-    /// Connected to at `until`; `why` it was lost, if it was.
-    Paused {
-        until: Instant,
-        why: Option<String>,
-    },
+    /// Connected to after it.
+    Paused(Paused),
     Connecting {
         target: Target,
         since: Instant,
@@ -99,20 +95,14 @@ impl Http {
             silence,
             piece: vec![0; PIECE],
             torn: 0,
-            state: State::Paused {
-                until: Instant::now(),
-                why: None,
-            },
+            state: State::Paused(Paused::until(Instant::now())),
         }
     }
 
     fn lose(&mut self, delivered: Duration, why: String) -> Event {
         let pause = self.backoff.pause(delivered);
         log::debug!("{}: {why}; next attempt in {pause:?}", self.url);
-        self.state = State::Paused {
-            until: Instant::now() + pause,
-            why: Some(why.clone()),
-        };
+        self.state = State::Paused(Paused::after_loss(pause, why.clone()));
         Event::Lost(why)
     }
 
@@ -136,13 +126,10 @@ impl Http {
     /// One step of whatever there is to do, not beyond `deadline`. None: there is more to do.
     fn step(&mut self, frame: &mut Frame, deadline: Instant) -> Option<Event> {
         match &self.state {
-            State::Paused { until, why } => {
-                let now = Instant::now();
-                if *until > deadline {
-                    thread::sleep(deadline.saturating_duration_since(now));
-                    return why.clone().map(Event::Lost);
+            State::Paused(paused) => {
+                if let Err(news) = paused.wait(deadline) {
+                    return news;
                 }
-                thread::sleep(until.saturating_duration_since(now));
                 let target = Target {
                     url: self.url.clone(),
                     redirects: 0,
@@ -202,10 +189,7 @@ impl Http {
             Ok(Found::Frame) => Some(Event::Frame),
             Ok(Found::Nothing) => None,
             Ok(Found::Done) => {
-                self.state = State::Paused {
-                    until: began + POLL,
-                    why: None,
-                };
+                self.state = State::Paused(Paused::until(began + POLL));
                 None
             }
             Err(Ended::Answer(AnswerError::Redirect(location))) => self.redirect(&location),
@@ -322,15 +306,7 @@ impl Receiving {
 
 impl Source for Http {
     fn next(&mut self, frame: &mut Frame, timeout: Duration) -> Event {
-        let deadline = Instant::now() + timeout;
-        loop {
-            if let Some(event) = self.step(frame, deadline) {
-                return event;
-            }
-            if Instant::now() >= deadline {
-                return Event::Timeout;
-            }
-        }
+        step_until(timeout, |deadline| self.step(frame, deadline))
     }
 
     fn lossless(&self) -> bool {

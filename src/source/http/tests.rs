@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::thread;
 
 use super::*;
 use crate::source::stream::MAX_FRAME;
@@ -141,10 +142,7 @@ fn a_camera_that_drips_or_says_nothing_is_lost_in_time() {
     for _ in 0..2 {
         assert_eq!(lost(&mut http), "no picture for 1 seconds");
         // The same reason is given again while it pauses.
-        http.state = State::Paused {
-            until: Instant::now(),
-            why: None,
-        };
+        http.state = State::Paused(Paused::until(Instant::now()));
     }
 }
 
