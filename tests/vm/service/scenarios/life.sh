@@ -108,7 +108,8 @@ scenario_memory_is_bounded() {
     started
     await_labels 60 3
     group=/sys/fs/cgroup$(property ControlGroup)
-    [ "$(cat "$group/memory.max")" = $((320 << 20)) ] || fail "the bound is $(cat "$group/memory.max")"
+    bound=$(sed -n 's/^MemoryMax=\([0-9]*\)M$/\1/p' "$(property FragmentPath)")
+    [ "$(cat "$group/memory.max")" = $((bound << 20)) ] || fail "the bound is $(cat "$group/memory.max")"
     figure "with the small network: $(($(cat "$group/memory.current") >> 20)) MiB, $(cat "$group/pids.current") tasks"
     # Before its configuration changes, which a running service would follow.
     systemctl stop resnetd
