@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::model::{self, Loaded};
-use super::run::{Arguments, OPENED_LATER, Options, camera};
+use super::run::{Arguments, Opening, Options, camera};
 use crate::config::{Config, Models};
 use crate::cores::Threads;
 use crate::daemon::{Change, Reload};
@@ -53,8 +53,15 @@ impl Reload for FromFile {
         if wanted.socket != self.running.socket {
             log::warn!("the socket stays where it is until the next start");
         }
-        let cameras = wanted.cameras.iter();
-        let cameras = cameras.map(|named| camera(named, OPENED_LATER));
+        // One that is watched already would be found busy if it were opened once more, and by us.
+        let cameras = wanted.cameras.iter().map(|named| {
+            let opening = if self.running.cameras.contains(named) {
+                Opening::Done
+            } else {
+                Opening::Later
+            };
+            camera(named, opening)
+        });
         let cameras = cameras
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| error.to_string())?;
@@ -155,5 +162,31 @@ impl Bundles {
             candidates: paths.into_iter().map(stamped).collect(),
             threads,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_watched_already_is_not_opened_again_and_what_is_new_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        let mut flags = Arguments::default();
+        flags.config = Some(path.clone());
+        // Opening it fails, as opening a camera that we hold ourselves would.
+        let text = "model = \"none\"\nsource = \"images:/nowhere\"\n";
+        let running = Options::merge(flags.clone(), Config::parse(&path, text).unwrap());
+        let mut reload = FromFile::new(flags, running, Arc::default());
+
+        fs::write(&path, format!("{text}target_fps = 2.0\n")).unwrap();
+        let change = reload.load().unwrap();
+        assert_eq!(change.settings.target_fps, Some(2.0));
+        assert!(change.model.is_none() && change.cameras[0].source.is_none());
+
+        fs::write(&path, text.replace("nowhere", "elsewhere")).unwrap();
+        let refused = reload.load().err().unwrap();
+        assert!(refused.contains("/elsewhere"), "{refused}");
     }
 }

@@ -52,8 +52,9 @@ pub struct Arguments {
     /// Configuration file (TOML); flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where pictures come from: v4l2:DEVICE (v4l2: for the first camera), exec:COMMAND (its output is MJPEG or Y4M), http://HOST/PATH, mjpeg:FILE,
-    /// y4m:FILE (- is standard input), images:PATH, demo: [default: the first camera, else demo:]
+    /// Where pictures come from: v4l2:DEVICE (v4l2: for the first camera), exec:COMMAND (its output is MJPEG or
+    /// Y4M), http://HOST/PATH, mjpeg:FILE, y4m:FILE (- is standard input), images:PATH, demo: [default: the first
+    /// camera, else demo:]
     #[arg(long, value_name = "URI")]
     source: Option<String>,
     /// Model to use; given several times, the first that can be loaded
@@ -109,7 +110,14 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let cameras = options
         .cameras
         .iter()
-        .map(|named| camera(named, named.configured))
+        .map(|named| {
+            let opening = if named.configured {
+                Opening::Later
+            } else {
+                Opening::Now
+            };
+            camera(named, opening)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let screen = Screen::of_stdout();
     let hangup = hangup(screen)?;
@@ -155,18 +163,26 @@ fn nothing_classified(cameras: &[Named]) -> Failure {
     ))
 }
 
-/// For [`camera`].
-pub const OPENED_LATER: bool = true;
+/// Who opens a camera's source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// [`camera`]: it must be there.
+    Now,
+    /// Its own thread, if it is something that may come and go and so need not be there now; else [`camera`].
+    Later,
+    /// Nobody: the daemon watches it and will leave it alone.
+    Done,
+}
 
-/// What the daemon watches. With `later` its own thread opens what may come and go, and it need not be there now.
-pub fn camera(named: &Named, later: bool) -> Result<Camera, SourceError> {
+/// What the daemon is to watch.
+pub fn camera(named: &Named, opening: Opening) -> Result<Camera, SourceError> {
     let spec = SourceSpec::asked(named.uri.as_deref(), &named.controls)?;
-    let later = later && spec.may_vanish();
-    let source = if later {
-        None
-    } else {
-        Some(source::open(&spec)?)
+    let open_here = match opening {
+        Opening::Now => true,
+        Opening::Later => !spec.may_vanish(),
+        Opening::Done => false,
     };
+    let source = open_here.then(|| source::open(&spec)).transpose()?;
     Ok(Camera {
         name: named.name.clone(),
         key: format!("{spec:?}"),

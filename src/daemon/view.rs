@@ -78,7 +78,7 @@ impl View {
         }
     }
 
-    /// Labels begin afresh: other rules for them, or another model's labels.
+    /// Labels begin afresh, by other rules.
     pub fn restart(&mut self, smoothing: smooth::Settings) {
         self.smoother = smoother(&self.about, smoothing);
     }
