@@ -23,11 +23,12 @@ const ARROWS: &[(&str, &str)] = &[
     ("cores", ""),
     ("plain_file", ""),
     ("ratelimit", ""),
+    ("backoff", ""),
     ("random", ""),
     ("heap", ""),
     ("slot", "frame"),
     // the stages
-    ("source", "control frame plain_file ratelimit"),
+    ("source", "backoff control frame plain_file ratelimit"),
     ("source::fault", "frame random"),
     ("preprocess", "frame spec"),
     ("infer", "bundle cores kernels label spec"),
@@ -39,7 +40,7 @@ const ARROWS: &[(&str, &str)] = &[
     // those who know the stages
     (
         "daemon",
-        "bundle config frame infer kernels label preprocess publish ratelimit slot smooth source spec",
+        "backoff bundle config frame infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     (
         "cli",

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::{Camera, Reopen, panic_text};
+use crate::backoff::Backoff;
 use crate::frame::Frame;
 use crate::slot::{CameraId, Keep, Notice, Put, Slots};
 use crate::source::{Event, Source};
@@ -13,10 +14,6 @@ use crate::source::{Event, Source};
 const WAIT: Duration = Duration::from_millis(250);
 /// How long a lost camera is left alone before it is asked again.
 const LOST_PAUSE: Duration = Duration::from_millis(200);
-/// Pauses between attempts to open a source grow from here...
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// ... to here.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Captures until the source ends or the camera is not wanted any more.
 pub fn run(id: CameraId, camera: Camera, slots: &Slots) {
@@ -27,8 +24,10 @@ pub fn run(id: CameraId, camera: Camera, slots: &Slots) {
         ..
     } = camera;
     let mut frame = Frame::empty();
-    let mut pause = Duration::ZERO;
-    let Some(mut source) = source.or_else(|| open(id, &mut reopen, &mut pause, slots)) else {
+    let mut backoff = Backoff::new();
+    let at_once = Duration::ZERO;
+    let opened = source.or_else(|| open(id, &mut reopen, at_once, &mut backoff, slots));
+    let Some(mut source) = opened else {
         return;
     };
     log::info!("{name}: {}", source.describe());
@@ -37,7 +36,7 @@ pub fn run(id: CameraId, camera: Camera, slots: &Slots) {
         let next = catch_unwind(AssertUnwindSafe(|| source.next(&mut frame, WAIT)));
         match next {
             Ok(Event::Frame) => {
-                pause = FIRST_PAUSE;
+                backoff.reset();
                 deliver(id, &mut frame, keep(source.as_ref()), slots);
             }
             Ok(Event::Timeout) => {}
@@ -53,8 +52,8 @@ pub fn run(id: CameraId, camera: Camera, slots: &Slots) {
                 let reason = format!("its source failed: {}", panic_text(panic.as_ref()));
                 slots.tell(id, Notice::Lost(reason));
                 discard(&name, source);
-                pause = pause.max(FIRST_PAUSE);
-                match open(id, &mut reopen, &mut pause, slots) {
+                let pause = backoff.pause(Duration::ZERO);
+                match open(id, &mut reopen, pause, &mut backoff, slots) {
                     Some(opened) => source = opened,
                     None => return,
                 }
@@ -81,11 +80,12 @@ fn deliver(id: CameraId, frame: &mut Frame, keep: Keep, slots: &Slots) {
 fn open(
     id: CameraId,
     reopen: &mut Reopen,
-    pause: &mut Duration,
+    mut pause: Duration,
+    backoff: &mut Backoff,
     slots: &Slots,
 ) -> Option<Box<dyn Source>> {
-    while !slots.pause(id, *pause) {
-        *pause = (*pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+    while !slots.pause(id, pause) {
+        pause = backoff.pause(Duration::ZERO);
         match catch_unwind(AssertUnwindSafe(&mut *reopen)) {
             Ok(Ok(source)) => return Some(source),
             Ok(Err(reason)) => slots.tell(id, Notice::Lost(reason)),

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::frame::Frame;
 
-mod backoff;
 mod error;
 pub mod exec;
 #[cfg(any(test, feature = "tools"))]
@@ -17,6 +16,7 @@ pub mod http;
 pub mod images;
 mod intake;
 pub mod pipe;
+mod steps;
 pub mod stream;
 pub mod uri;
 pub mod v4l2;

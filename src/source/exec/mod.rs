@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::backoff::{Backoff, Paused, step_until};
 use super::intake::{Intake, Read, wait};
+use super::steps::{Paused, step_until};
 use super::stream::Stream;
 use super::{Event, Source};
+use crate::backoff::Backoff;
 use crate::frame::Frame;
 use child::{Child, manner};
 

@@ -16,9 +16,10 @@ use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::backoff::{Backoff, Paused, step_until};
 use super::intake::{count, readable, wait};
+use super::steps::{Paused, step_until};
 use super::{Event, Source};
+use crate::backoff::Backoff;
 use crate::frame::Frame;
 use connect::Outcome;
 use response::{AnswerError, Response};

@@ -24,6 +24,7 @@ pub use open::{Listed, OfferedFormat, OfferedSize, Offers, has_camera, list};
 
 use super::uri::V4l2Spec;
 use super::{Event, Source, SourceError};
+use crate::backoff::Backoff;
 use crate::frame::{Frame, PixelFormat};
 use device::{Device, Filled, Ready, System};
 use kernel::Kernel;
@@ -53,8 +54,8 @@ struct Capture<S: System> {
     system: S,
     spec: V4l2Spec,
     state: State<S::Device>,
-    /// The pause before the next attempt; starts over with the first frame.
-    pause: Duration,
+    /// Starts over with the first frame.
+    backoff: Backoff,
     description: String,
     /// The node that was opened last.
     path: PathBuf,
@@ -85,7 +86,7 @@ impl<S: System> Capture<S> {
             spec: spec.clone(),
             path: stream_path,
             state,
-            pause: FIRST_PAUSE,
+            backoff: Backoff::between(FIRST_PAUSE, LONGEST_PAUSE),
             description,
             bad_frames: 0,
         })
@@ -137,7 +138,7 @@ impl<S: System> Capture<S> {
                     Some(filled) if stream.take(filled, frame)? => {
                         stamp(frame, filled, arrived, &self.system);
                         *last_frame = arrived;
-                        self.pause = FIRST_PAUSE;
+                        self.backoff.reset();
                         return Ok(true);
                     }
                     Some(_) => self.bad_frames += 1,
@@ -167,9 +168,8 @@ impl<S: System> Capture<S> {
         }
         self.state = State::Gone {
             why: why.clone(),
-            next_try: now + self.pause,
+            next_try: now + self.backoff.pause(Duration::ZERO),
         };
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Event::Lost(why)
     }
 }

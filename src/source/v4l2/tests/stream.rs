@@ -83,7 +83,7 @@ fn an_unplugged_camera_is_lost_and_comes_back_with_growing_pauses() {
     // With a frame the pauses start over.
     fake.shoot(SECOND, 2);
     assert_eq!(next(&mut camera).0, Event::Frame);
-    assert_eq!(camera.pause, FIRST_PAUSE);
+    assert_eq!(camera.backoff.pause(Duration::ZERO), FIRST_PAUSE);
 }
 
 #[test]
