@@ -5,7 +5,9 @@ use tract_nnef::tract_core::ops::cnn::Conv;
 
 use super::qconv::QConv;
 use super::qdense::QDense;
-use super::qpool::{QGlobalAverage, QMaxPool};
+use super::qgroup::QGroupConv;
+use super::qpool::{QAverage, QGlobalAverage, QMaxPool};
+use crate::kernels::Geometry;
 
 /// One layer as published: a convolution, pooling or the dense layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,12 +83,22 @@ fn parts(
     if let Some(op) = node.op_as::<QDense>() {
         return Ok(Some(("dense".into(), Some(op.weights.shape))));
     }
+    if let Some(op) = node.op_as::<QGroupConv>() {
+        let g = op.geometry();
+        let window = window(g.kernel_h, g.kernel_w, g.stride_h);
+        let shape = [g.out_c, g.kernel_h, g.kernel_w, g.in_c / op.groups];
+        let kind = format!("conv {window} in {}", op.groups);
+        return Ok(Some((kind, Some(shape))));
+    }
+    let pool = |kind: &str, g: &Geometry| {
+        let window = window(g.kernel_h, g.kernel_w, g.stride_h);
+        Ok(Some((format!("{kind} {window}"), None)))
+    };
     if let Some(op) = node.op_as::<QMaxPool>() {
-        let g = &op.geometry;
-        return Ok(Some((
-            format!("max {}", window(g.kernel_h, g.kernel_w, g.stride_h)),
-            None,
-        )));
+        return pool("max", &op.geometry);
+    }
+    if let Some(op) = node.op_as::<QAverage>() {
+        return pool("average", &op.geometry);
     }
     if node.op_is::<QGlobalAverage>() {
         return Ok(Some(("average".into(), None)));
@@ -96,7 +108,11 @@ fn parts(
         let Some(&[o, i, rows, columns]) = weights.shape.as_concrete() else {
             bail!("{}: weights of unknown shape", node.name)
         };
-        let kind = format!("conv {}", window(rows, columns, op.pool_spec.stride(0)));
+        let window = window(rows, columns, op.pool_spec.stride(0));
+        let kind = match op.group {
+            1 => format!("conv {window}"),
+            groups => format!("conv {window} in {groups}"),
+        };
         return Ok(Some((kind, Some([o, rows, columns, i]))));
     }
     Ok(None)

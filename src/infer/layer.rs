@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
+use super::qadd::QAdd;
+use super::qcast::{Dequantize, Quantize};
 use super::qconv::QConv;
 use super::qdense::QDense;
-use super::qpool::{QGlobalAverage, QMaxPool};
+use super::qgroup::QGroupConv;
+use super::qpool::{QAverage, QGlobalAverage, QMaxPool};
 use crate::kernels::Pool;
 
 /// One of our operators.
@@ -27,17 +30,45 @@ pub trait Layer {
 
 /// The node's operator, if it is one of ours.
 pub fn of(node: &TypedNode) -> Option<&dyn Layer> {
-    if let Some(op) = node.op_as::<QConv>() {
-        return Some(op);
+    macro_rules! first_of {
+        ($($operator:ty),*) => {
+            None$(.or_else(|| node.op_as::<$operator>().map(|op| op as &dyn Layer)))*
+        };
     }
-    if let Some(op) = node.op_as::<QMaxPool>() {
-        return Some(op);
-    }
-    if let Some(op) = node.op_as::<QGlobalAverage>() {
-        return Some(op);
-    }
-    node.op_as::<QDense>().map(|op| op as _)
+    first_of!(
+        QConv,
+        QMaxPool,
+        QGlobalAverage,
+        QDense,
+        QGroupConv,
+        QAdd,
+        QAverage,
+        Quantize,
+        Dequantize
+    )
 }
+
+/// What tract wants of every operator and is the same for all of ours.
+macro_rules! operator {
+    ($operator:ty, $name:literal) => {
+        impl Op for $operator {
+            fn name(&self) -> StaticName {
+                $name.into()
+            }
+
+            op_as_typed_op!();
+        }
+
+        impl EvalOp for $operator {
+            op_out_of_plan!();
+
+            fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+                layer::evaluate(self, &inputs)
+            }
+        }
+    };
+}
+pub(super) use operator;
 
 /// A layer for whoever evaluates a graph without [`Buffers`]: on one thread, into a new tensor.
 ///

@@ -11,8 +11,11 @@ mod features;
 pub mod inspect;
 mod layer;
 
+pub mod qadd;
+pub mod qcast;
 pub mod qconv;
 pub mod qdense;
+pub mod qgroup;
 pub mod qpool;
 mod quiet;
 pub mod registry;

@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
-use super::layer::{self, Layer};
+use super::layer::{self, Layer, operator};
 use super::weights::Weights;
-use crate::kernels::{
-    Backend, Budget, Conv, Geometry, Padding, Pool, Quant, Requant, Scale, Storage,
-};
+use crate::kernels::{Budget, Conv, Geometry, Padding, Pool, Quant, Requant, Scale, Storage};
 
 /// What a graph says of a convolution, besides its weights.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -121,34 +119,13 @@ impl QConv {
         &self.conv.geometry
     }
 
-    fn backend(&self) -> Backend {
-        self.weights.backend
+    /// Runs it on activations as they lie in memory.
+    pub(super) fn apply(&self, pool: &Pool, x: &[u8], residual: Option<&[u8]>, y: &mut [u8]) {
+        self.weights.backend.conv(pool, &self.conv, x, residual, y);
     }
 }
 
-impl Op for QConv {
-    fn name(&self) -> StaticName {
-        "QConv".into()
-    }
-
-    fn info(&self) -> TractResult<Vec<String>> {
-        Ok(vec![format!(
-            "{:?} on {}",
-            self.params,
-            self.backend().isa()
-        )])
-    }
-
-    op_as_typed_op!();
-}
-
-impl EvalOp for QConv {
-    op_out_of_plan!();
-
-    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        layer::evaluate(self, &inputs)
-    }
-}
+operator!(QConv, "QConv");
 
 impl Layer for QConv {
     fn output(&self, _: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
@@ -163,8 +140,7 @@ impl Layer for QConv {
             None => None,
         };
         let mut out = out.try_as_plain_ram_mut()?;
-        self.backend()
-            .conv(pool, &self.conv, x, residual, out.as_slice_mut::<u8>()?);
+        self.apply(pool, x, residual, out.as_slice_mut::<u8>()?);
         Ok(())
     }
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
-use super::layer::{self, Layer};
+use super::layer::{self, Layer, operator};
 use super::qconv::nhwc;
 use super::weights::Weights;
 use crate::kernels::requant::{fold_zero_point, multipliers};
-use crate::kernels::{Dense, Pool, Quant, Scale};
+use crate::kernels::{Dense, Pool, Quant, Requant, Scale};
 
 /// u8 `[1, 1, 1, depth]` to f32 `[1, classes]`.
+///
+/// Graphs that came quantized round their scores as well: with `rounded` each becomes the nearest value of that scale.
 #[derive(Debug, Clone)]
 pub struct QDense {
     /// Names its tensors, as for convolutions.
@@ -19,6 +21,7 @@ pub struct QDense {
     pub weights: Weights,
     pub bias: Arc<[i32]>,
     pub scales: Arc<[Scale]>,
+    pub rounded: Option<Quant>,
     dense: Arc<Dense>,
 }
 
@@ -57,8 +60,18 @@ impl QDense {
             weights,
             bias,
             scales,
+            rounded: None,
             dense,
         })
+    }
+
+    /// The same with scores rounded to a scale.
+    #[must_use]
+    pub fn rounded_to(self, quant: Quant) -> Self {
+        Self {
+            rounded: Some(quant),
+            ..self
+        }
     }
 
     #[must_use]
@@ -67,21 +80,7 @@ impl QDense {
     }
 }
 
-impl Op for QDense {
-    fn name(&self) -> StaticName {
-        "QDense".into()
-    }
-
-    op_as_typed_op!();
-}
-
-impl EvalOp for QDense {
-    op_out_of_plan!();
-
-    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        layer::evaluate(self, &inputs)
-    }
-}
+operator!(QDense, "QDense");
 
 impl Layer for QDense {
     fn output(&self, _: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
@@ -91,9 +90,17 @@ impl Layer for QDense {
     fn run(&self, pool: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
         let mut out = out.try_as_plain_ram_mut()?;
-        self.weights
-            .backend
-            .dense(pool, &self.dense, x, out.as_slice_mut::<f32>()?);
+        let scores = out.as_slice_mut::<f32>()?;
+        self.weights.backend.dense(pool, &self.dense, x, scores);
+        if let Some(quant) = self.rounded {
+            let (rule, scale) = (Requant::rounding(quant, false), quant.scale.get());
+            for score in scores {
+                let q = i32::from(rule.round(*score / scale)) - quant.zero.get();
+                #[allow(clippy::cast_precision_loss)] // within -255..=255
+                let value = q as f32 * scale;
+                *score = value;
+            }
+        }
         Ok(())
     }
 }

@@ -1,10 +1,10 @@
-//! Pooling as tract operators: maximum over windows, average over the picture.
+//! Pooling as tract operators: maximum and average over windows, average over the picture.
 
 use tract_nnef::internal::*;
 
-use super::layer::{self, Layer};
+use super::layer::{self, Layer, operator};
 use super::qconv::nhwc;
-use crate::kernels::pool::{self, GlobalAverage};
+use crate::kernels::pool::{self, GlobalAverage, WindowAverage};
 use crate::kernels::{Geometry, Pool, Quant, Storage};
 
 /// Maximum over windows: u8 `[1, h, w, c]` to u8 `[1, oh, ow, c]`, the same scale and zero point.
@@ -15,21 +15,7 @@ pub struct QMaxPool {
     pub storage: Storage,
 }
 
-impl Op for QMaxPool {
-    fn name(&self) -> StaticName {
-        "QMaxPool".into()
-    }
-
-    op_as_typed_op!();
-}
-
-impl EvalOp for QMaxPool {
-    op_out_of_plan!();
-
-    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        layer::evaluate(self, &inputs)
-    }
-}
+operator!(QMaxPool, "QMaxPool");
 
 impl Layer for QMaxPool {
     fn output(&self, _: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
@@ -53,13 +39,7 @@ impl Layer for QMaxPool {
 
 impl TypedOp for QMaxPool {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let g = &self.geometry;
-        let input = nhwc(inputs[0])?;
-        ensure!(
-            input == [g.in_h, g.in_w, g.in_c] && g.in_c == g.out_c,
-            "maximum pooling of {input:?} prepared for {g:?}"
-        );
-        Ok(tvec!(u8::fact([1, g.out_h(), g.out_w(), g.in_c])))
+        pooled(&self.geometry, inputs[0])
     }
 
     as_op!();
@@ -111,21 +91,7 @@ impl QGlobalAverage {
     }
 }
 
-impl Op for QGlobalAverage {
-    fn name(&self) -> StaticName {
-        "QGlobalAverage".into()
-    }
-
-    op_as_typed_op!();
-}
-
-impl EvalOp for QGlobalAverage {
-    op_out_of_plan!();
-
-    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        layer::evaluate(self, &inputs)
-    }
-}
+operator!(QGlobalAverage, "QGlobalAverage");
 
 impl Layer for QGlobalAverage {
     fn output(&self, inputs: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
@@ -154,4 +120,71 @@ impl TypedOp for QGlobalAverage {
     }
 
     as_op!();
+}
+
+/// Average over windows, requantized: u8 `[1, h, w, c]` to u8 `[1, oh, ow, c]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QAverage {
+    pub geometry: Geometry,
+    /// Whether padding counts as zeros, or not at all.
+    pub count_padding: bool,
+    pub input: Quant,
+    pub output: Quant,
+    storage: Storage,
+    average: WindowAverage,
+}
+
+impl Eq for QAverage {}
+
+impl QAverage {
+    #[must_use]
+    pub fn new(
+        (geometry, count_padding): (Geometry, bool),
+        (input, output): (Quant, Quant),
+        storage: Storage,
+    ) -> Self {
+        Self {
+            geometry,
+            count_padding,
+            input,
+            output,
+            storage,
+            average: WindowAverage::new(geometry, count_padding, input, output),
+        }
+    }
+}
+
+operator!(QAverage, "QAverage");
+
+impl Layer for QAverage {
+    fn output(&self, _: &[TValue]) -> TractResult<(DatumType, TVec<usize>)> {
+        let g = &self.geometry;
+        Ok((u8::datum_type(), tvec!(1, g.out_h(), g.out_w(), g.in_c)))
+    }
+
+    fn run(&self, pool: &Pool, inputs: &[TValue], out: &mut Tensor) -> TractResult<()> {
+        let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
+        let mut out = out.try_as_plain_ram_mut()?;
+        self.average
+            .run(pool, self.storage, x, out.as_slice_mut::<u8>()?);
+        Ok(())
+    }
+}
+
+impl TypedOp for QAverage {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        pooled(&self.geometry, inputs[0])
+    }
+
+    as_op!();
+}
+
+/// The output of a pooling that was prepared for `g`.
+fn pooled(g: &Geometry, input: &TypedFact) -> TractResult<TVec<TypedFact>> {
+    let input = nhwc(input)?;
+    ensure!(
+        input == [g.in_h, g.in_w, g.in_c] && g.in_c == g.out_c,
+        "pooling of {input:?} prepared for {g:?}"
+    );
+    Ok(tvec!(u8::fact([1, g.out_h(), g.out_w(), g.in_c])))
 }

@@ -11,7 +11,7 @@ use super::portable::Portable;
 #[allow(unused_imports)]
 use super::winograd::Products;
 use super::winograd::{self, Budget, Winograd};
-use super::{Conv, Dense, Filter, Layout, Pool, Storage, scalar};
+use super::{Add, Conv, Dense, Filter, Layout, Pool, Storage, scalar};
 
 /// The environment variable that forces a backend.
 pub const VARIABLE: &str = "RESNETD_ISA";
@@ -262,6 +262,18 @@ impl Backend {
             Kind::Avx2(_) => Some(<super::x86_64::avx2::Avx2 as Products>::PAIR),
             _ => None,
         }
+    }
+
+    /// Adds two tensors.
+    ///
+    /// # Panics
+    /// If the three are not equally long.
+    pub fn add(self, pool: &Pool, add: &Add, inputs: [&[u8]; 2], y: &mut [u8]) {
+        with_tile!(
+            self,
+            add.run(Portable, pool, inputs, y),
+            tile => add.run(tile, pool, inputs, y)
+        );
     }
 
     /// Runs the last layer on weights packed in [`Self::layout`].

@@ -12,6 +12,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+mod add;
 pub mod dispatch;
 mod driver;
 mod gather;
@@ -31,6 +32,7 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+pub use add::Add;
 pub use dispatch::{Backend, Isa, IsaError};
 pub use geometry::{Geometry, GeometryError, Padding};
 pub use pack::{Layout, PackedWeights};

@@ -35,6 +35,25 @@ pub struct Residual {
     pub multiplier: f32,
 }
 
+impl Residual {
+    /// # Errors
+    /// If the ratio of scales is absurd.
+    pub fn new(input: Quant, output: Quant) -> Result<Self, QuantError> {
+        Ok(Self {
+            zero: input.zero.get(),
+            multiplier: bounded(input.scale.get() / output.scale.get())?,
+        })
+    }
+
+    /// What `r` adds, in units of the output's scale.
+    #[inline(always)]
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // within -255..=255
+    pub fn value(&self, r: u8) -> f32 {
+        (i32::from(r) - self.zero) as f32 * self.multiplier
+    }
+}
+
 impl Requant {
     /// Channels that a kernel may read at once.
     pub const PAD: usize = 64;
@@ -58,22 +77,26 @@ impl Requant {
         let padded = weight_sums.len().next_multiple_of(Self::PAD);
         bias.resize(padded, 0);
         multiplier.resize(padded, 0.0);
-        let lowest = if relu { output.zero.0 } else { 0 };
-        let residual = residual.map(|r| Residual {
-            zero: r.zero.get(),
-            multiplier: r.scale.get() / output.scale.get(),
-        });
-        if let Some(r) = residual {
-            bounded(r.multiplier)?;
-        }
         Ok(Self {
             bias,
             multiplier,
+            residual: residual.map(|r| Residual::new(r, output)).transpose()?,
+            ..Self::rounding(output, relu)
+        })
+    }
+
+    /// Only the rule's end, for layers whose sums are not of products: no channel has a bias or multiplier.
+    #[must_use]
+    pub fn rounding(output: Quant, relu: bool) -> Self {
+        let lowest = if relu { output.zero.0 } else { 0 };
+        Self {
+            bias: Vec::new(),
+            multiplier: Vec::new(),
             low: f32::from(lowest) - f32::from(output.zero.0),
             high: 255.0 - f32::from(output.zero.0),
             output_zero: output.zero.get(),
-            residual,
-        })
+            residual: None,
+        }
     }
 
     /// The rule for one value of channel `c`; `acc` is the raw sum of products.
@@ -90,7 +113,7 @@ impl Requant {
     pub fn apply_with(&self, acc: i32, bias: i32, multiplier: f32, residual: Option<u8>) -> u8 {
         let mut t = acc.wrapping_add(bias) as f32 * multiplier;
         if let (Some(rule), Some(r)) = (self.residual, residual) {
-            t += (i32::from(r) - rule.zero) as f32 * rule.multiplier;
+            t += rule.value(r);
         }
         self.round(t)
     }
