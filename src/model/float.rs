@@ -7,7 +7,8 @@ use tract_nnef::internal::*;
 
 use super::calibrate::{Histogram, Method, quant};
 use super::error::{ModelError, tract};
-use super::lower::{self, Kind, Layer};
+use super::layers::Layer;
+use super::lower;
 use super::rewrite;
 use crate::kernels::Backend;
 use crate::spec::Preprocessing;
@@ -28,7 +29,7 @@ impl FloatNetwork {
         let layers = lower::layers(model)?;
         let measured: Vec<OutletId> = layers
             .iter()
-            .filter(|l| matches!(l.kind, Kind::Conv(..) | Kind::Average))
+            .filter(|l| l.is_measured())
             .map(|l| l.output)
             .collect();
         let mut watched = model.clone();

@@ -1,8 +1,6 @@
 //! Finds in a float graph what our fused operators cover: convolution with bias, the addition of a
-//! shortcut and ReLU become one layer; pooling, averaging and the dense layer follow.
-//!
-//! The result is a plain list in an order in which it can be run. Each layer names the float graph's
-//! outlets that it reads and writes, so that activations can be measured there.
+//! shortcut and ReLU become one layer; pooling, averaging and the dense layer follow. What they do not cover stays
+//! as it is, for tract to run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,54 +8,22 @@ use std::sync::Arc;
 use tract_nnef::internal::*;
 use tract_nnef::tract_core::ops::binary::TypedBinOp;
 use tract_nnef::tract_core::ops::cast::Cast;
-use tract_nnef::tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec};
+use tract_nnef::tract_core::ops::cnn::{
+    Conv, KernelFormat, MaxPool, PaddingSpec, PoolSpec, SumPool,
+};
 use tract_nnef::tract_core::ops::konst::Const;
 use tract_nnef::tract_core::ops::math;
 use tract_nnef::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 use tract_nnef::tract_core::ops::source::TypedSource;
 
 use super::error::ModelError;
+use super::layers::{Convolution, Float, Kind, Layer, Operand, Weights, Window};
 use crate::kernels::Padding;
-
-/// One fused layer.
-#[derive(Debug, Clone)]
-pub struct Layer {
-    pub name: String,
-    pub kind: Kind,
-    pub input: OutletId,
-    /// Added before ReLU.
-    pub residual: Option<OutletId>,
-    pub relu: bool,
-    pub output: OutletId,
-}
-
-#[derive(Debug, Clone)]
-pub enum Kind {
-    Conv(Weights, Window),
-    MaxPool(Window),
-    Average,
-    /// The last layer; its output stays float.
-    Dense(Weights),
-}
-
-/// OIHW weights and one bias per output channel.
-#[derive(Debug, Clone)]
-pub struct Weights {
-    pub weights: Arc<Tensor>,
-    pub bias: Vec<f32>,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Window {
-    pub kernel: (usize, usize),
-    pub stride: (usize, usize),
-    pub pad: Padding,
-}
 
 /// The layers of a float graph.
 ///
 /// # Errors
-/// If a node is not covered; it is named with its operator and the reason.
+/// If a node can be run neither by our operators nor amid them; it is named with its operator and the reason.
 pub fn layers(model: &TypedModel) -> Result<Vec<Layer>, ModelError> {
     let mut found = Lowering {
         model,
@@ -88,19 +54,6 @@ impl Lowering<'_> {
         if node.op_is::<TypedSource>() || node.op_is::<Const>() {
             return Ok(());
         }
-        if let Some(op) = node.op_as::<Conv>() {
-            return self.conv(node, op, output);
-        }
-        if let Some(op) = node.op_as::<MaxPool>() {
-            let window = window(&op.pool_spec)?;
-            return self.push(node, Kind::MaxPool(window), output);
-        }
-        if let Some(op) = node.op_as::<Reduce>() {
-            if op.reducer != Reducer::Sum || op.axes[..] != [2, 3] {
-                return Err("only sums over rows and columns are averages".into());
-            }
-            return self.push(node, Kind::Average, output);
-        }
         // what changes neither values nor their order
         let reshape = node
             .op_as::<AxisOp>()
@@ -112,19 +65,71 @@ impl Lowering<'_> {
             self.alias.insert(output, source);
             return Ok(());
         }
-        if let Some(op) = node.op_as::<TypedBinOp>() {
-            let mini = &op.0;
-            return if mini.is::<math::Max>() {
-                self.relu(node, output)
-            } else if mini.is::<math::Add>() {
-                self.add(node, output)
-            } else if mini.is::<math::Mul>() {
-                self.average_share(node, output)
-            } else {
-                Err("not part of a ResNet".into())
-            };
+        self.covered(node, output)
+            .or_else(|reason| self.float(node, output, reason))
+    }
+
+    /// One of our layers, or a part of one.
+    fn covered(&mut self, node: &TypedNode, output: OutletId) -> Result<(), String> {
+        if let Some(op) = node.op_as::<Conv>() {
+            return self.conv(node, op, output);
         }
-        Err("not part of a ResNet".into())
+        if let Some(op) = node.op_as::<MaxPool>() {
+            let window = window(&op.pool_spec)?;
+            return self.push(node, Kind::MaxPool(window), output);
+        }
+        if let Some(op) = node.op_as::<SumPool>() {
+            return self.average_pool(node, op, output);
+        }
+        if let Some(op) = node.op_as::<Reduce>() {
+            if op.reducer != Reducer::Sum || op.axes[..] != [2, 3] {
+                return Err("only sums over rows and columns are averages".into());
+            }
+            return self.push(node, Kind::Average, output);
+        }
+        match node.op_as::<TypedBinOp>() {
+            Some(op) if op.0.is::<math::Max>() => self.relu(node, output),
+            Some(op) if op.0.is::<math::Add>() => self.add(node, output),
+            Some(op) if op.0.is::<math::Mul>() => self.average_share(node, output),
+            _ => Err("not part of a ResNet".into()),
+        }
+    }
+
+    /// A node that tract is to run, among layers of ours.
+    fn float(&mut self, node: &TypedNode, output: OutletId, reason: String) -> Result<(), String> {
+        let picture = |outlet: OutletId| {
+            let fact = self.model.outlet_fact(outlet).ok()?;
+            let shape = fact.shape.as_concrete()?;
+            (shape.len() == 4 && shape[0] == 1 && fact.datum_type == f32::datum_type()).then_some(())
+        };
+        if picture(output).is_none() || node.outputs.len() != 1 {
+            return Err(reason);
+        }
+        let operand = |&outlet: &OutletId| match self.konst(outlet) {
+            Some(constant) => Some(Operand::Constant(constant)),
+            None if self.alias.contains_key(&outlet) => None,
+            None => picture(outlet).map(|()| Operand::Activation(outlet)),
+        };
+        let operands: Option<Vec<Operand>> = node.inputs.iter().map(operand).collect();
+        let operands = operands.ok_or_else(|| reason.clone())?;
+        let first = operands.iter().find_map(|o| match o {
+            Operand::Activation(outlet) => Some(*outlet),
+            Operand::Constant(_) => None,
+        });
+        let input = first.ok_or_else(|| reason.clone())?;
+        self.layers.push(Layer {
+            name: node.name.clone(),
+            kind: Kind::Float(Float {
+                op: node.op.clone(),
+                operands,
+                reason,
+            }),
+            input,
+            residual: None,
+            relu: false,
+            output,
+        });
+        Ok(())
     }
 
     fn source(&self, outlet: OutletId) -> OutletId {
@@ -166,8 +171,8 @@ impl Lowering<'_> {
     }
 
     fn conv(&mut self, node: &TypedNode, op: &Conv, output: OutletId) -> Result<(), String> {
-        if op.group != 1 || op.q_params.is_some() {
-            return Err("grouped and quantized convolutions are not covered".into());
+        if op.q_params.is_some() {
+            return Err("quantized convolutions are not covered".into());
         }
         let weights = self
             .konst(node.inputs[1])
@@ -182,8 +187,28 @@ impl Lowering<'_> {
         if bias.len() == 1 {
             bias.resize(weights.shape()[0], bias[0]);
         }
-        let window = window(&op.pool_spec)?;
-        self.push(node, Kind::Conv(Weights { weights, bias }, window), output)
+        let conv = Convolution {
+            weights: Weights { weights, bias },
+            window: window(&op.pool_spec)?,
+            groups: op.group,
+        };
+        self.push(node, Kind::Conv(conv), output)
+    }
+
+    fn average_pool(
+        &mut self,
+        node: &TypedNode,
+        op: &SumPool,
+        output: OutletId,
+    ) -> Result<(), String> {
+        if !op.normalize {
+            return Err("only averages over windows are covered, not sums".into());
+        }
+        let kind = Kind::AveragePool {
+            window: window(&op.pool_spec)?,
+            count_padding: op.count_include_pad,
+        };
+        self.push(node, kind, output)
     }
 
     /// The layer that wrote `outlet`, if nobody else reads it.
@@ -211,7 +236,7 @@ impl Lowering<'_> {
             .writer(x)
             .ok_or("its input is no convolution's alone")?;
         let layer = &mut self.layers[layer];
-        if layer.relu || !matches!(layer.kind, Kind::Conv(..)) {
+        if layer.relu || !matches!(layer.kind, Kind::Conv(_) | Kind::Add) {
             return Err("its input is no convolution".into());
         }
         layer.relu = true;
@@ -225,8 +250,9 @@ impl Lowering<'_> {
         let fusable = |o| {
             let layer = self.writer(o)?;
             let l = &self.layers[layer];
-            let plain = !l.relu && l.residual.is_none() && matches!(l.kind, Kind::Conv(..));
-            plain.then_some((layer, o))
+            let plain = !l.relu && l.residual.is_none();
+            let ungrouped = matches!(&l.kind, Kind::Conv(conv) if conv.groups == 1);
+            (plain && ungrouped).then_some((layer, o))
         };
         let candidates = [fusable(a), fusable(b)];
         // of two plain convolutions the longer branch's carries the sum, by its place in its block
@@ -236,12 +262,37 @@ impl Lowering<'_> {
                 if kernel(x.0) >= kernel(y.0) { x } else { y }
             }
             [Some(x), None] | [None, Some(x)] => x,
-            [None, None] => return Err("neither input is a convolution's alone".into()),
+            [None, None] => {
+                self.plain_sum(node, output, (a, b))?;
+                return Ok(());
+            }
         };
         let mut layer = self.layers.remove(main.0);
         layer.residual = Some(if main.1 == a { b } else { a });
         layer.output = output;
         self.layers.push(layer);
+        Ok(())
+    }
+
+    /// An addition that is a layer of its own.
+    fn plain_sum(
+        &mut self,
+        node: &TypedNode,
+        output: OutletId,
+        (a, b): (OutletId, OutletId),
+    ) -> Result<(), String> {
+        let shape = |o| self.model.outlet_fact(o).map(|f| f.shape.clone()).ok();
+        if self.konst(a).or(self.konst(b)).is_some() || shape(a) != shape(b) {
+            return Err("only activations of one shape are added".into());
+        }
+        self.layers.push(Layer {
+            name: node.name.clone(),
+            kind: Kind::Add,
+            input: a,
+            residual: Some(b),
+            relu: false,
+            output,
+        });
         Ok(())
     }
 
@@ -289,10 +340,13 @@ impl Lowering<'_> {
             return Err(ModelError::Tract("the graph's output is no layer's".into()));
         };
         last.kind = match &last.kind {
-            Kind::Conv(weights, w)
-                if w.kernel == (1, 1) && !last.relu && last.residual.is_none() =>
+            Kind::Conv(conv)
+                if conv.window.kernel == (1, 1)
+                    && conv.groups == 1
+                    && !last.relu
+                    && last.residual.is_none() =>
             {
-                Kind::Dense(weights.clone())
+                Kind::Dense(conv.weights.clone())
             }
             _ => return Err(ModelError::Tract("the last layer is not dense".into())),
         };

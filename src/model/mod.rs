@@ -2,7 +2,7 @@
 //! uses it; nothing of it enters the device program.
 //!
 //! `import` reads weights, `arch` knows what a ResNet looks like and builds it as a float graph,
-//! `lower` finds in a float graph what our fused operators cover, `float` runs it with every activation
+//! `lower` finds in a float graph the `layers` that our fused operators cover, `float` runs it with every activation
 //! in view, `calibrate` chooses ranges, `round` makes integers of weights, `rewrite` builds the int8
 //! graph, `quantize` does all that for a bundle. `dataset` and `sweep` go over labelled pictures, `eval`
 //! measures, `synth` makes networks up, `save` turns a graph and its manifest into a bundle.
@@ -14,6 +14,7 @@ pub mod error;
 pub mod eval;
 pub mod float;
 pub mod import;
+pub mod layers;
 pub mod lower;
 pub mod quantize;
 pub mod rewrite;

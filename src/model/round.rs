@@ -5,16 +5,16 @@ use std::sync::Arc;
 use tract_nnef::internal::*;
 
 use super::error::{ModelError, tract};
-use super::lower;
+use super::layers::Weights;
 use crate::kernels::Scale;
 use crate::spec::Preprocessing;
 
 /// Weights for bytes: `w / (255 std)`, and a bias that takes `w * mean / std` off.
 #[allow(clippy::cast_possible_truncation)] // back to the precision the graph has
 pub fn fold_normalization(
-    weights: &lower::Weights,
+    weights: &Weights,
     p: &Preprocessing,
-) -> Result<lower::Weights, ModelError> {
+) -> Result<Weights, ModelError> {
     let shape = weights.weights.shape().to_vec();
     let plain = weights.weights.try_as_plain_ram()?;
     let mut values = plain.as_slice::<f32>()?.to_vec();
@@ -31,7 +31,7 @@ pub fn fold_normalization(
         }
         *bias = (f64::from(*bias) - taken) as f32;
     }
-    Ok(lower::Weights {
+    Ok(Weights {
         weights: Arc::new(Tensor::from_shape(&shape, &values)?),
         bias,
     })
@@ -48,7 +48,7 @@ pub struct Rounded {
 /// One scale per output channel, the largest weight becoming 127; biases in units of input scale
 /// times weight scale.
 #[allow(clippy::cast_possible_truncation)] // clamped
-pub fn round(weights: &lower::Weights, input: Scale) -> Result<Rounded, ModelError> {
+pub fn round(weights: &Weights, input: Scale) -> Result<Rounded, ModelError> {
     let &[out, inputs, rows, columns] = weights.weights.shape() else {
         return Err(ModelError::Tract("weights without four dimensions".into()));
     };
