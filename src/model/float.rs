@@ -1,6 +1,6 @@
 //! A float network with every activation in view: what calibration runs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tract_nnef::internal::*;
@@ -65,7 +65,7 @@ impl FloatNetwork {
         Ok(logits.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
     }
 
-    /// The int8 graph, with the ranges that `method` chooses.
+    /// The int8 graph, with the ranges that `method` chooses; layers of the names in `keep_float` stay float.
     ///
     /// # Errors
     /// If a range or a weight is not finite.
@@ -73,13 +73,20 @@ impl FloatNetwork {
         &self,
         histograms: &[Histogram],
         method: Method,
-        preprocessing: &Preprocessing,
+        (preprocessing, keep_float): (&Preprocessing, &BTreeSet<String>),
         backend: Backend,
     ) -> Result<TypedModel, ModelError> {
         let mut quants = HashMap::new();
         for (outlet, histogram) in self.measured.iter().zip(histograms) {
             quants.insert(*outlet, quant(histogram.range(method)).map_err(tract)?);
         }
-        rewrite::int8_graph(&self.layers, self.source, quants, preprocessing, backend)
+        let plan = rewrite::Plan {
+            source: self.source,
+            quants,
+            preprocessing,
+            keep_float,
+            backend,
+        };
+        rewrite::int8_graph(&self.layers, plan)
     }
 }

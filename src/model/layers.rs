@@ -60,6 +60,15 @@ pub struct Window {
     pub pad: Padding,
 }
 
+impl Window {
+    /// Of one pixel.
+    pub const ONE: Self = Self {
+        kernel: (1, 1),
+        stride: (1, 1),
+        pad: Padding::all(0),
+    };
+}
+
 /// A node of the float graph as it is.
 #[derive(Debug, Clone)]
 pub struct Float {

@@ -100,7 +100,8 @@ impl Lowering<'_> {
         let picture = |outlet: OutletId| {
             let fact = self.model.outlet_fact(outlet).ok()?;
             let shape = fact.shape.as_concrete()?;
-            (shape.len() == 4 && shape[0] == 1 && fact.datum_type == f32::datum_type()).then_some(())
+            (shape.len() == 4 && shape[0] == 1 && fact.datum_type == f32::datum_type())
+                .then_some(())
         };
         if picture(output).is_none() || node.outputs.len() != 1 {
             return Err(reason);

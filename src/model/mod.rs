@@ -13,6 +13,7 @@ pub mod dataset;
 pub mod error;
 pub mod eval;
 pub mod float;
+pub mod float_layers;
 pub mod import;
 pub mod layers;
 pub mod lower;

@@ -1,5 +1,6 @@
 //! From a float bundle to an int8 one: measure activations on pictures, choose ranges, round.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -112,7 +113,7 @@ impl Calibrated {
         self.network.quantize(
             &self.histograms,
             method,
-            &self.manifest.preprocessing,
+            (&self.manifest.preprocessing, &BTreeSet::new()),
             self.backend,
         )
     }

@@ -11,10 +11,7 @@ use crate::spec::Preprocessing;
 
 /// Weights for bytes: `w / (255 std)`, and a bias that takes `w * mean / std` off.
 #[allow(clippy::cast_possible_truncation)] // back to the precision the graph has
-pub fn fold_normalization(
-    weights: &Weights,
-    p: &Preprocessing,
-) -> Result<Weights, ModelError> {
+pub fn fold_normalization(weights: &Weights, p: &Preprocessing) -> Result<Weights, ModelError> {
     let shape = weights.weights.shape().to_vec();
     let plain = weights.weights.try_as_plain_ram()?;
     let mut values = plain.as_slice::<f32>()?.to_vec();

@@ -1,0 +1,190 @@
+//! Builds the int8 graph from the float graph's layers and the scales chosen for them. The mean and
+//! standard deviation of the pictures' channels are folded into the first layer, so that raw bytes
+//! enter the network. Layers that stay float get their inputs from bytes, and give bytes to whoever wants them.
+
+mod int8;
+
+use std::collections::{BTreeSet, HashMap};
+
+use tract_nnef::internal::*;
+
+use super::error::{ModelError, tract};
+use super::float_layers;
+use super::layers::{Convolution, Float, Kind, Layer, Operand, Window};
+use crate::infer::qcast::{Dequantize, Quantize};
+use crate::kernels::{Backend, Quant, Storage};
+use crate::spec::Preprocessing;
+
+/// What an int8 graph is built by, beside its layers.
+pub struct Plan<'a> {
+    /// The float graph's outlet for pictures.
+    pub source: OutletId,
+    /// A scale for the output of every layer that is measured.
+    pub quants: HashMap<OutletId, Quant>,
+    pub preprocessing: &'a Preprocessing,
+    /// Names of layers that are to stay float.
+    pub keep_float: &'a BTreeSet<String>,
+    pub backend: Backend,
+}
+
+/// The int8 graph of `layers`.
+///
+/// # Errors
+/// If a layer reads what no layer writes, or shapes do not fit.
+pub fn int8_graph(layers: &[Layer], plan: Plan) -> Result<TypedModel, ModelError> {
+    let mut build = Build {
+        model: TypedModel::default(),
+        bytes: HashMap::new(),
+        floats: HashMap::new(),
+        plan,
+    };
+    build.run(layers)?;
+    Ok(build.model)
+}
+
+/// The int8 graph under construction.
+struct Build<'a> {
+    model: TypedModel,
+    /// Where the float graph's outlets are found in the int8 graph, as u8 NHWC and as f32 NCHW.
+    bytes: HashMap<OutletId, OutletId>,
+    floats: HashMap<OutletId, OutletId>,
+    plan: Plan<'a>,
+}
+
+impl Build<'_> {
+    fn run(&mut self, layers: &[Layer]) -> Result<(), ModelError> {
+        let size = self.plan.preprocessing.crop as usize;
+        let image = self
+            .model
+            .add_source("image", u8::fact([1, size, size, 3]))?;
+        self.bytes.insert(self.plan.source, image);
+        // a byte stands for itself, 0 to 255
+        let byte = Quant::new(1.0, 0).map_err(tract)?;
+        self.plan.quants.insert(self.plan.source, byte);
+        for layer in layers {
+            let kept = self.plan.keep_float.contains(&layer.name);
+            if kept || matches!(layer.kind, Kind::Float(_)) {
+                let output = self.float_layer(layer)?;
+                self.floats.insert(layer.output, output);
+            } else {
+                let output = self.int8_layer(layer)?;
+                self.bytes.insert(layer.output, output);
+            }
+        }
+        let last = layers.last().map(|l| l.output);
+        let output = last.and_then(|o| self.bytes.get(&o).or_else(|| self.floats.get(&o)));
+        let output = output.ok_or_else(|| ModelError::Tract("the graph has no layers".into()))?;
+        self.model.select_output_outlets(&[*output])?;
+        Ok(())
+    }
+
+    fn quant(&self, outlet: OutletId, layer: &Layer) -> Result<Quant, ModelError> {
+        let found = self.plan.quants.get(&outlet).copied();
+        found.ok_or_else(|| unwritten(outlet, layer))
+    }
+
+    /// `outlet` as u8 NHWC.
+    fn bytes(&mut self, outlet: OutletId, layer: &Layer) -> Result<OutletId, ModelError> {
+        if let Some(&found) = self.bytes.get(&outlet) {
+            return Ok(found);
+        }
+        let float = self.floats.get(&outlet).copied();
+        let float = float.ok_or_else(|| unwritten(outlet, layer))?;
+        let op = Quantize::new(self.quant(outlet, layer)?, self.plan.backend.storage());
+        let name = format!("{}_quantized", self.model.node(float.node).name);
+        let bytes = self.model.wire_node(name, op, &[float])?[0];
+        self.bytes.insert(outlet, bytes);
+        Ok(bytes)
+    }
+
+    /// `outlet` as f32 NCHW.
+    fn floats(&mut self, outlet: OutletId, layer: &Layer) -> Result<OutletId, ModelError> {
+        if let Some(&found) = self.floats.get(&outlet) {
+            return Ok(found);
+        }
+        let bytes = self.bytes.get(&outlet).copied();
+        let bytes = bytes.ok_or_else(|| unwritten(outlet, layer))?;
+        let op = if outlet == self.plan.source {
+            let p = self.plan.preprocessing;
+            let scale = p.std.iter().map(|s| 1.0 / (255.0 * s)).collect();
+            let zero = p.mean.iter().map(|m| 255.0 * m).collect();
+            Dequantize::new(scale, zero, Storage::Unsigned)?
+        } else {
+            let quant = self.quant(outlet, layer)?;
+            let (scale, zero) = (quant.scale.get(), f32::from(quant.zero.0));
+            Dequantize::new(vec![scale], vec![zero], self.plan.backend.storage())?
+        };
+        let name = format!("{}_float", self.model.node(bytes.node).name);
+        let float = self.model.wire_node(name, op, &[bytes])?[0];
+        self.floats.insert(outlet, float);
+        Ok(float)
+    }
+
+    /// A layer that tract runs.
+    fn float_layer(&mut self, layer: &Layer) -> Result<OutletId, ModelError> {
+        let x = self.floats(layer.input, layer)?;
+        let residual = match layer.residual {
+            Some(residual) => Some(self.floats(residual, layer)?),
+            None => None,
+        };
+        let name = &layer.name;
+        let model = &mut self.model;
+        let mut y = match &layer.kind {
+            Kind::Conv(conv) => float_layers::conv(model, name, conv, x)?,
+            Kind::MaxPool(window) => {
+                // its output has its input's scale where bytes are wanted of it
+                if let Some(&quant) = self.plan.quants.get(&layer.input) {
+                    self.plan.quants.insert(layer.output, quant);
+                }
+                float_layers::max_pool(model, name, *window, x)?
+            }
+            Kind::AveragePool {
+                window,
+                count_padding,
+            } => float_layers::average_pool(model, name, (*window, *count_padding), x)?,
+            Kind::Average => float_layers::average(model, name, x)?,
+            Kind::Add => x,
+            Kind::Dense(weights) => {
+                let conv = Convolution {
+                    weights: weights.clone(),
+                    window: Window::ONE,
+                    groups: 1,
+                };
+                let y = float_layers::conv(model, name, &conv, x)?;
+                float_layers::scores(model, &format!("{name}_scores"), y)?
+            }
+            Kind::Float(float) => self.node(layer, float)?,
+        };
+        if let Some(residual) = residual {
+            y = float_layers::add(&mut self.model, &format!("{name}_add"), y, residual)?;
+        }
+        if layer.relu {
+            y = float_layers::relu(&mut self.model, &format!("{name}_relu"), y)?;
+        }
+        Ok(y)
+    }
+
+    /// A node of the float graph as it was.
+    fn node(&mut self, layer: &Layer, float: &Float) -> Result<OutletId, ModelError> {
+        let mut inputs = TVec::new();
+        for (i, operand) in float.operands.iter().enumerate() {
+            inputs.push(match operand {
+                Operand::Activation(outlet) => self.floats(*outlet, layer)?,
+                Operand::Constant(tensor) => self
+                    .model
+                    .add_const(format!("{}_constant_{i}", layer.name), tensor.clone())?,
+            });
+        }
+        Ok(self
+            .model
+            .wire_node(&layer.name, float.op.clone(), &inputs)?[0])
+    }
+}
+
+fn unwritten(outlet: OutletId, layer: &Layer) -> ModelError {
+    ModelError::Lower {
+        name: layer.name.clone(),
+        op: format!("{outlet:?}"),
+        reason: "reads what no layer writes".into(),
+    }
+}
