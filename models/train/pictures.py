@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from progress import Bar
 
@@ -177,6 +177,8 @@ def _prepared(listing, index, prepare):
     try:
         with Image.open(io.BytesIO(listing.read(index))) as picture:
             return np.asarray(prepare(picture.convert("RGB")))
+    except UnidentifiedImageError:
+        return BadPictures("not a picture")
     except Exception as error:  # Pillow raises many kinds for broken files: one of them must not end a training
         return error
 
