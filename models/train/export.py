@@ -26,7 +26,7 @@ def metadata(about):
     if about.get("labels"):
         texts["labels"] = json.dumps(about["labels"], ensure_ascii=False)
     for key in ("mean", "std"):
-        texts[key] = ",".join(f"{value:g}" for value in about[key])
+        texts[key] = ",".join(str(value) for value in about[key])
     texts.update({key: str(about[key]) for key in ("resize", "crop") if key in about})
     return texts | {"architecture": about["arch"]}
 

@@ -1,6 +1,5 @@
 """`fit` and `distill`: from pictures, and weights where there are some, to weights with figures beside them."""
 
-import random
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +103,10 @@ def schedule(args, steps_to_an_epoch):
 
 def run(args):
     settings = {key: value if isinstance(value, (int, float)) else str(value) for key, value in vars(args).items() if key not in HERE}
-    state = checkpoint.begin(args.out, args.resume, settings)
-    random.seed(args.seed), torch.manual_seed(args.seed)
     machine, sets = Machine(args.device, args.precision), Sets(args)
+    settings["pictures"] = sets.training.key
+    state = checkpoint.begin(args.out, args.resume, settings)
+    torch.manual_seed(args.seed)
     network, prepared, begun = start(args, sets.labels)
     about = {
         "arch": network.plan.name, "labels": sets.labels, "folders": sets.folders,

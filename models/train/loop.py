@@ -128,7 +128,8 @@ class Training:
         network = averaged(self.network, self.average)
         found = evaluate(network, pictures, places, self.about, self.machine)
         epoch = self.step // self.crops.steps
-        self.watch.append({"epoch": epoch, "seconds": round(self.seconds()), "loss": self.loss, "train": self.accuracy, "top1": found["top1"]})
+        shown = {"loss": self.loss, "train": self.accuracy, "top1": found["top1"]}
+        self.watch.append({"epoch": epoch, "seconds": round(self.seconds()), **{key: round(value, 4) for key, value in shown.items()}})
         self.line.keep(
             f"epoch {epoch}: loss {self.loss:.3f}, right {self.accuracy:.1%} of crops, average of weights "
             f"{found['top1']:.1%} of {len(places)} validation pictures, {span(self.seconds())}"

@@ -113,6 +113,7 @@ class Pictures:
     """Decoded pictures of a set: `pictures[i]` are the bytes [height, width, 3] of one, `labels[i]` its class."""
 
     def __init__(self, file, index, name):
+        self.key = Path(file).stem  # another for other pictures
         self.bytes = np.memmap(file, np.uint8, "r")
         self.offsets, self.sizes, self.labels = index["offsets"], index["sizes"], index["labels"]
         self.classes = [str(name) for name in index["classes"]]

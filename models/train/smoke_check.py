@@ -3,8 +3,8 @@
 
     smoke_check.py WEIGHTS FIGURES LOGITS EVAL
 
-FIGURES is the JSON that a training leaves, LOGITS are the lines of `resnetd classify --json --logits` with the float bundle, EVAL the JSON of `resnetd-model eval
-INT8 DATA --against FLOAT --json`. Exits with 1 and says why if not."""
+FIGURES is the JSON that a training leaves, LOGITS are the lines of `resnetd classify --json --logits` with the float bundle,
+EVAL the JSON of `resnetd-model eval INT8 DATA --against FLOAT --json`. Exits with 1 and says why if not."""
 
 import json
 import sys

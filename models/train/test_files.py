@@ -12,6 +12,7 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors import safe_open
+from torchvision import transforms
 
 import export
 import fit
@@ -34,7 +35,7 @@ class Reading(InFolder):
         random = np.random.default_rng(0)
         for width, height, resize, crop in ((90, 61, 48, 40), (33, 120, 65, 64), (50, 50, 30, 41), (71, 40, 40, 40)):
             picture = Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8))
-            theirs = torchvision.transforms.Compose([torchvision.transforms.Resize(resize), torchvision.transforms.CenterCrop(crop)])(picture)
+            theirs = transforms.CenterCrop(crop)(transforms.Resize(resize)(picture))
             self.assertTrue(np.array_equal(as_the_device_does(picture, resize, crop), theirs), (width, height, resize, crop))
 
     def test_a_folder_and_a_tar_of_it_hold_the_same(self):
@@ -71,14 +72,15 @@ class Reading(InFolder):
 
     def test_what_holds_no_pictures_is_said(self):
         (self.folder / "text.tar").write_text("no archive")
-        for path, reason in ((self.folder, "no JPEG or PNG"), (self.folder / "none", "no such"), (self.folder / "text.tar", "not readable")):
+        for name, reason in (("", "no JPEG or PNG"), ("none", "no such"), ("text.tar", "not readable")):
             with self.assertRaisesRegex(BadPictures, reason):
-                Listing(path)
+                Listing(self.folder / name)
 
     def test_without_validation_pictures_a_tenth_of_each_class_is_held_out(self):
         shapes.write(self.folder / "data", 100, 24, seed=1)
         (self.folder / "data" / "classes.txt").write_text("disc a full disc\nring a ring\n")
-        args = SimpleNamespace(data=self.folder / "data", val=None, cache=self.folder / "cache", store=24, resize=None, crop=24, batch=8, names=None)
+        sizes = {"store": 24, "resize": None, "crop": 24, "batch": 8}
+        args = SimpleNamespace(data=self.folder / "data", val=None, cache=self.folder / "cache", names=None, **sizes)
         sets = fit.Sets(args)
         self.assertEqual(np.bincount(sets.watched.labels[sets.watch]).tolist(), [2] * 5)
         self.assertFalse(set(sets.places) & set(sets.watch))
@@ -138,7 +140,8 @@ class Networks(InFolder):
 
     def test_a_pth_of_torchvision_or_a_training_script_is_read(self):
         tensors = small().state_dict()
-        wrapped = {"model": {f"module.{name}": value.half() if value.ndim == 4 else value for name, value in tensors.items()}, "epoch": 3}
+        halved = {f"module.{name}": value.half() if value.ndim == 4 else value for name, value in tensors.items()}
+        wrapped = {"model": halved, "epoch": 3}
         for state in (tensors, wrapped):
             torch.save(state, self.folder / "weights.pth")
             found = resnet.build(resnet.read(self.folder / "weights.pth")[0])
@@ -187,7 +190,10 @@ class Growing(InFolder):
 
 
 class Exporting(InFolder):
-    ABOUT = {"arch": "x", "labels": ["tench", "Kühlhaus", "c", "d", "e"], "resize": 73, "crop": 64, "mean": [0.5, 0.25, 0.125], "std": [1.0, 2.0, 0.1]}
+    ABOUT = {
+        "arch": "x", "labels": ["tench", "Kühlhaus", "c", "d", "e"],
+        "resize": 73, "crop": 64, "mean": [0.5, 0.25, 0.125], "std": [1.0, 2.0, 0.1],
+    }
 
     def test_weights_and_what_is_said_of_them_come_back(self):
         network = small().to(memory_format=torch.channels_last)
@@ -207,7 +213,8 @@ class Exporting(InFolder):
     def test_labels_must_be_as_many_as_classes(self):
         export.write(self.folder / "w.safetensors", small().state_dict(), self.ABOUT)
         (self.folder / "labels.txt").write_text("one\ntwo\n")
-        args = SimpleNamespace(source=self.folder / "w.safetensors", out=self.folder / "v.safetensors", labels=self.folder / "labels.txt", mean=None, std=None, resize=None, crop=None)
+        said = dict.fromkeys(("mean", "std", "resize", "crop")) | {"labels": self.folder / "labels.txt"}
+        args = SimpleNamespace(source=self.folder / "w.safetensors", out=self.folder / "v.safetensors", **said)
         with self.assertRaisesRegex(resnet.BadWeights, "2 labels for 5 classes"):
             export.run(args)
         self.assertFalse((self.folder / "v.safetensors").exists())

@@ -77,13 +77,19 @@ def training(command):
     command.add_argument("--names", metavar="FILE", help="lines FOLDER LABEL: what the class folders are called [DATA/classes.txt]")
     command.add_argument("--out", metavar="FOLDER", required=True, help="where the run and its weights go")
     command.add_argument("--resume", action="store_true", help="go on with the run in OUT, if one was begun there")
-    command.add_argument("--from", dest="weights", metavar="FILE", help="begin with these weights (.safetensors or .pth); a head for other classes is replaced")
+    command.add_argument(
+        "--from", dest="weights", metavar="FILE",
+        help="begin with these weights (.safetensors or .pth); a head for other classes is replaced",
+    )
     command.add_argument("--arch", default="resnet50", help="without --from: a name, or blocks per stage as 1,1,1,1 [%(default)s]")
     command.add_argument("--width", type=count, default=64, help="without --from: channels of the first layer [%(default)s]")
     length = command.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=count, help="how long: passes over the pictures")
     length.add_argument("--minutes", type=positive, help="how long: the schedule ends by then, whatever the machine's speed")
-    command.add_argument("--sizes", type=sizes, default="128:0.5,160:0.35,192:0.15", metavar="PX:SHARE,...", help="pictures that grow during the training [%(default)s]")
+    command.add_argument(
+        "--sizes", type=sizes, default="128:0.5,160:0.35,192:0.15", metavar="PX:SHARE,...",
+        help="pictures that grow during the training [%(default)s]",
+    )
     command.add_argument("--crop", type=count, default=224, help="the finished network's input, in pixels [%(default)s]")
     command.add_argument("--resize", type=count, help="the shorter side before the crop [as --crop]")
     command.add_argument("--store", type=count, default=256, help="shorter side of the pictures that crops are cut from [%(default)s]")
