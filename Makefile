@@ -46,6 +46,7 @@ test-all: test test-arm test-vm test-avx512 test-deb deb test-vm-systemd fuzz ##
 	cargo clippy --all-targets -- -D warnings
 	cargo test --features tools --test streams -- --ignored
 	cargo test --features pages --lib -- cli::pages
+	models/train/smoke.sh
 	DATA=$(DATA) models/check.sh
 
 soak: need ## the daemon under load for a while, and whether its memory and descriptors stay: make soak MINUTES=30
