@@ -40,6 +40,7 @@ pub const OPERATORS: &[&str] = &[
     "variable",
     "conv",
     "max_pool",
+    "box",
     "relu",
     "max",
     "add",

@@ -1,7 +1,7 @@
 //! The workshop: from somebody's weights to a bundle whose accuracy is known. Only `resnetd-model`
 //! uses it; nothing of it enters the device program.
 //!
-//! `import` reads weights, `arch` knows what a ResNet looks like and builds it as a float graph,
+//! `pull` fetches published weights, `import` reads weights, `arch` knows what a ResNet looks like and builds it as a float graph,
 //! `lower` finds in a float graph what our fused operators cover, `float` runs it with every activation
 //! in view, `calibrate` chooses ranges, `round` makes integers of weights, `rewrite` builds the int8
 //! graph, `quantize` does all that for a bundle. `dataset` and `sweep` go over labelled pictures, `eval`
@@ -15,6 +15,7 @@ pub mod eval;
 pub mod float;
 pub mod import;
 pub mod lower;
+pub mod pull;
 pub mod quantize;
 pub mod rewrite;
 pub mod round;
