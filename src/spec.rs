@@ -27,6 +27,8 @@ pub struct Preprocessing {
 pub enum Interpolation {
     /// Triangle filter, widened when shrinking (antialiased), as Pillow and torchvision do.
     Bilinear,
+    /// Catmull and Rom's cubic (a = -0.5), widened likewise: what most of timm's weights were trained with.
+    Bicubic,
 }
 
 /// The order of the three input channels that the network was trained with.

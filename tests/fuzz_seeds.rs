@@ -19,6 +19,7 @@ const TARGETS: &[(&str, fn(&[u8]) -> bool)] = &[
     ("mjpeg", targets::mjpeg),
     ("picture", targets::picture),
     ("pixels", targets::pixels),
+    ("pth", targets::pth),
     ("uri", targets::uri),
     ("watch", targets::watch),
     ("y4m", targets::y4m),

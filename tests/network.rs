@@ -216,5 +216,5 @@ fn weights_that_are_no_resnet_are_refused_by_the_name_of_the_tensor() {
         &resnetd::model::import::Options::default(),
     );
     let message = missing.unwrap_err().to_string();
-    assert!(message.contains("no safetensors file"), "{message}");
+    assert!(message.contains("neither a safetensors"), "{message}");
 }

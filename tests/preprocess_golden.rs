@@ -13,6 +13,7 @@ struct Case {
     height: u32,
     resize: u32,
     crop: u32,
+    interpolation: Interpolation,
     fnv1a: String,
     middle: [u8; 3],
 }
@@ -66,12 +67,17 @@ fn every_golden_picture_is_resized_and_cropped_as_pillow_does_it() {
             height,
             resize,
             crop,
+            interpolation,
             ..
         } = case;
-        let mut preprocessor = Preprocessor::new(&spec(resize, crop, ChannelOrder::Rgb)).unwrap();
+        let spec = Preprocessing {
+            interpolation,
+            ..spec(resize, crop, ChannelOrder::Rgb)
+        };
+        let mut preprocessor = Preprocessor::new(&spec).unwrap();
         let mut out = vec![1; preprocessor.output_len()];
         let size = preprocessor.run(&picture(width, height), &mut out).unwrap();
-        let name = format!("{width}x{height} to {resize}, {crop}");
+        let name = format!("{width}x{height} to {resize}, {crop}, {interpolation:?}");
         assert_eq!(size, ImageSize { width, height }, "{name}");
         let side = crop as usize;
         assert_eq!(

@@ -47,7 +47,7 @@ const ARROWS: &[(&str, &str)] = &[
         "bundle config control cores daemon frame heap infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     // the workshop and its commands
-    ("cli::workshop", "bundle cli infer model plain_file"),
+    ("cli::workshop", "bundle cli infer model plain_file spec"),
     (
         "model",
         "bundle cores frame infer kernels label plain_file preprocess random source spec",

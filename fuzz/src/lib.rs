@@ -8,6 +8,7 @@
 mod bundles;
 mod pictures;
 mod streams;
+mod weights;
 
 use std::io::Read;
 use std::path::Path;
@@ -15,6 +16,7 @@ use std::path::Path;
 pub use bundles::{bundle, graph};
 pub use pictures::{jpeg, picture, pixels};
 pub use streams::{http, mjpeg, y4m};
+pub use weights::pth;
 
 use resnetd::cli::lines::{Lines, Next};
 use resnetd::cli::view::{Screen, View};

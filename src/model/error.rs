@@ -18,15 +18,24 @@ pub enum ModelError {
         path: PathBuf,
         error: std::io::Error,
     },
-    #[error("{path} is no safetensors file: {reason}", path = path.display())]
-    Weights { path: PathBuf, reason: String },
+    #[error("{path} is no {kind} file: {reason}", path = path.display())]
+    Weights {
+        path: PathBuf,
+        kind: &'static str,
+        reason: String,
+    },
     #[error(
-        "the weights have no tensor {0}: only bottleneck ResNets with torchvision's or timm's parameter names are read"
+        "{path} holds no weights that are read: it begins like neither a safetensors nor a PyTorch file; save the network's state dict as one of these",
+        path = path.display()
+    )]
+    Unknown { path: PathBuf },
+    #[error(
+        "the weights have no tensor {0}: only ResNets with torchvision's or timm's parameter names are read"
     )]
     Missing(String),
-    #[error("{0} is of a basic block (ResNet-18, ResNet-34); only bottleneck ResNets are read")]
-    BasicBlock(String),
-    #[error("the weights hold tensors that a bottleneck ResNet does not have: {0}")]
+    #[error("the weights hold more than one network: {0}; save only one of them")]
+    Several(String),
+    #[error("the weights hold tensors that a ResNet does not have: {0}")]
     LeftOver(String),
     #[error("{name} has {found} dimensions, not {wanted}")]
     Rank {
@@ -48,12 +57,18 @@ pub enum ModelError {
     },
     #[error("{0} holds a value that is not finite")]
     NotFinite(String),
-    #[error("tensor {name} is {dtype}; f32, f16 and bf16 are read")]
+    #[error("tensor {name} is {dtype}; f64, f32, f16 and bf16 are read")]
     Dtype { name: String, dtype: String },
     #[error(
         "the network has {classes} classes and {labels} labels; give a file with one label a line by --labels"
     )]
     Labels { classes: usize, labels: usize },
+    #[error("the label {0:?} occurs more than once; every class needs a name of its own")]
+    TwoLabels(String),
+    #[error(
+        "config.json says that the weights are a {0}: only plain ResNets are read (ResNet, wide ResNet, ResNeXt, ResNet-D)"
+    )]
+    Architecture(String),
     #[error("{0}; say what the network was trained with by --resize, --crop, --mean and --std")]
     Preprocessing(String),
     #[error("{name} ({op}): {reason}")]
@@ -66,6 +81,31 @@ pub enum ModelError {
     Dataset { path: PathBuf, reason: String },
     #[error("{path} is quantized already; quantize a float bundle", path = path.display())]
     Quantized { path: PathBuf },
+    #[error(
+        "there are no weights {name:?}; known are {known}, and OWNER/NAME on the model hub, as in timm/resnet50.a1_in1k"
+    )]
+    UnknownWeights { name: String, known: String },
+    #[error(
+        "cannot fetch {url}: {reason}; or fetch it by another way and give it to `resnetd-model import`"
+    )]
+    Fetch { url: String, reason: String },
+    #[error(
+        "{url} is damaged or something else: its SHA-256 is {found}, not {wanted}..; nothing was kept"
+    )]
+    Sum {
+        url: String,
+        wanted: String,
+        found: String,
+    },
+    #[error("there is no home folder to keep weights in; set {0}")]
+    NoCache(&'static str),
+    #[error("cannot write {path}: {error}", path = path.display())]
+    Write {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    #[error("data-free quantization is not there yet; use --calib or --float")]
+    NoDataFree,
     #[error("{0}")]
     Tract(String),
 }

@@ -1,8 +1,8 @@
 //! The workshop: from somebody's weights to a bundle whose accuracy is known. Only `resnetd-model`
 //! uses it; nothing of it enters the device program.
 //!
-//! `import` reads weights, `arch` knows what a ResNet looks like and builds it as a float graph,
-//! `lower` finds in a float graph the `layers` that our fused operators cover, `float` runs it with every activation
+//! `pull` fetches published weights, `import` reads weights, `arch` knows what a ResNet looks like and builds it as a
+//! float graph of `float_layers`, `lower` finds in a float graph the `layers` that our fused operators cover, `float` runs it with every activation
 //! in view, `calibrate` chooses ranges, `round` makes integers of weights, `rewrite` builds the int8
 //! graph, `quantize` does all that for a bundle. `dataset` and `sweep` go over labelled pictures, `eval`
 //! measures, `synth` makes networks up, `save` turns a graph and its manifest into a bundle.
@@ -17,6 +17,7 @@ pub mod float_layers;
 pub mod import;
 pub mod layers;
 pub mod lower;
+pub mod pull;
 pub mod quantize;
 pub mod rewrite;
 pub mod round;

@@ -57,6 +57,7 @@ pub struct ImageSize {
 pub struct Preprocessor {
     resize: u32,
     crop: u32,
+    filter: Interpolation,
     order: ChannelOrder,
     plan: Option<Plan>,
     scratch: Scratch,
@@ -72,10 +73,10 @@ impl Preprocessor {
                 return Err(PreprocessError::Spec { what, value });
             }
         }
-        let Interpolation::Bilinear = spec.interpolation;
         Ok(Self {
             resize: spec.resize,
             crop: spec.crop,
+            filter: spec.interpolation,
             order: spec.channel_order,
             plan: None,
             scratch: Scratch::default(),
@@ -108,7 +109,7 @@ impl Preprocessor {
         };
         let size = picture.size();
         if self.plan.as_ref().is_none_or(|plan| plan.input() != size) {
-            self.plan = Some(Plan::new(size, self.resize, self.crop));
+            self.plan = Some(Plan::new(size, self.resize, self.crop, self.filter));
         }
         if let Some(plan) = &self.plan {
             plan.run(&picture, &mut self.scratch, out);

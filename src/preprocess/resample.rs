@@ -1,7 +1,7 @@
 //! Pillow's resize and torchvision's centre crop, bit for bit, restricted to the pixels of the crop.
 //!
-//! Pillow (src/libImaging/Resample.c) shrinks and enlarges with one separable filter: a triangle whose
-//! support is the scale, at least one pixel; first each row, rounded to 8 bits, then each column.
+//! Pillow (src/libImaging/Resample.c) shrinks and enlarges with one separable filter, a triangle or a cubic, as wide
+//! as the scale, at least for one pixel; first each row, rounded to 8 bits, then each column.
 //! Weights are doubles, normalized, then fixed-point numbers with 22 fractional bits. (Pillow 13 takes
 //! the columns first where a picture is much higher than wide; releases up to 12, and this, never do.)
 
@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::ImageSize;
 use super::convert::Rgbx;
 use super::pixels::Picture;
+use crate::spec::Interpolation;
 
 /// Fractional bits of a weight: 32 less 8 for the pixel and 2 to spare, as in Pillow.
 pub(super) const PRECISION: u32 = 22;
@@ -50,13 +51,14 @@ pub(super) struct Axis {
 
 impl Plan {
     /// `input` must not be empty.
-    pub(super) fn new(input: ImageSize, resize: u32, crop: u32) -> Self {
+    pub(super) fn new(input: ImageSize, resize: u32, crop: u32, filter: Interpolation) -> Self {
         let (width, height) = resized(input, resize);
+        let axis = |size: u32, resized| Axis::new(size as usize, resized, crop as usize, filter);
         Self {
             input,
             crop: crop as usize,
-            x: Axis::new(input.width as usize, width, crop as usize),
-            y: Axis::new(input.height as usize, height, crop as usize),
+            x: axis(input.width, width),
+            y: axis(input.height, height),
         }
     }
 
@@ -134,10 +136,10 @@ fn crop_start(size: usize, crop: usize) -> usize {
 
 impl Axis {
     /// From `size` source pixels to `resized`, of which the middle `crop` are made.
-    fn new(size: usize, resized: usize, crop: usize) -> Self {
+    fn new(size: usize, resized: usize, crop: usize, filter: Interpolation) -> Self {
         let first = crop_start(resized, crop);
         let made: Vec<_> = (first..first + crop.min(resized))
-            .map(|output| weights(size, resized, output))
+            .map(|output| weights(size, resized, output, filter))
             .collect();
         let taps = made
             .iter()
@@ -212,25 +214,50 @@ impl Axis {
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss
 )]
-// Sizes are far below 2^52; the doubles that become integers again are sizes, or weights of at most 1.
-fn weights(size: usize, resized: usize, output: usize) -> (usize, Vec<i32>) {
+// Sizes are far below 2^52; the doubles that become integers again are sizes, or weights of little more than 1.
+fn weights(size: usize, resized: usize, output: usize, filter: Interpolation) -> (usize, Vec<i32>) {
+    let (curve, reach): (fn(f64) -> f64, f64) = match filter {
+        Interpolation::Bilinear => (triangle, 1.0),
+        Interpolation::Bicubic => (cubic, 2.0),
+    };
     let scale = size as f64 / resized as f64;
-    let support = scale.max(1.0);
+    let width = scale.max(1.0);
+    let support = reach * width;
     let center = (output as f64 + 0.5) * scale;
     let first = (center - support + 0.5).max(0.0) as usize;
     let end = ((center + support + 0.5) as usize).min(size);
-    let step = 1.0 / support;
-    let triangle = |x: usize| (1.0 - ((x as f64 - center + 0.5) * step).abs()).max(0.0);
+    let step = 1.0 / width;
+    let weight = |x: usize| curve(((x as f64 - center + 0.5) * step).abs());
     let mut total = 0.0;
     for x in first..end {
-        total += triangle(x);
+        total += weight(x);
     }
-    let fixed = |x: usize| (0.5 + triangle(x) / total * f64::from(1_u32 << PRECISION)) as i32;
+    let fixed = |x: usize| {
+        let exact = weight(x) / total * f64::from(1_u32 << PRECISION);
+        (exact + 0.5_f64.copysign(exact)) as i32
+    };
     let mut weights: Vec<i32> = (first..end).map(fixed).collect();
     while weights.last() == Some(&0) {
         weights.pop();
     }
     (first, weights)
+}
+
+/// Pillow's `bilinear_filter` of a distance.
+fn triangle(x: f64) -> f64 {
+    (1.0 - x).max(0.0)
+}
+
+/// Pillow's `bicubic_filter` of a distance, with its order of operations.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
 }
 
 /// The weighted sum of rows, rounded to bytes.

@@ -19,7 +19,8 @@ pub fn tiny_float() -> Bundle {
         name: "tiny".into(),
         ..Options::default()
     };
-    import(&golden("tiny_resnet.safetensors"), &options).expect("the golden weights are readable")
+    let imported = import(&golden("tiny_resnet.safetensors"), &options);
+    imported.expect("the golden weights are readable").bundle
 }
 
 /// The same, quantized on seeded noise.

@@ -41,13 +41,13 @@ def picture(width, height):
     return Image.fromarray((noise + edges + slope).astype(np.uint8), "RGB")
 
 
-def resize(image, size):
+def resize(image, size, filter):
     """torchvision.transforms.functional.resize with one size, on a PIL image."""
     width, height = image.size
     short, long = (width, height) if width <= height else (height, width)
     new_short, new_long = size, int(size * long / short)
     new = (new_short, new_long) if width <= height else (new_long, new_short)
-    return image.resize(new, Image.BILINEAR)
+    return image.resize(new, filter)
 
 
 def center_crop(image, crop):
@@ -72,9 +72,10 @@ def fnv1a(data):
 
 
 cases = []
-for width, height, size, crop in CASES:
-    data = center_crop(resize(picture(width, height), size), crop).tobytes()
-    middle = (crop // 2 * crop + crop // 2) * 3
-    case = {"width": width, "height": height, "resize": size, "crop": crop}
-    cases.append({**case, "fnv1a": fnv1a(data), "middle": list(data[middle : middle + 3])})
+for name, filter in [("bilinear", Image.BILINEAR), ("bicubic", Image.BICUBIC)]:
+    for width, height, size, crop in CASES:
+        data = center_crop(resize(picture(width, height), size, filter), crop).tobytes()
+        middle = (crop // 2 * crop + crop // 2) * 3
+        case = {"width": width, "height": height, "resize": size, "crop": crop, "interpolation": name}
+        cases.append({**case, "fnv1a": fnv1a(data), "middle": list(data[middle : middle + 3])})
 print("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]")

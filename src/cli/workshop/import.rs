@@ -6,20 +6,22 @@ use clap::Parser;
 
 use crate::cli::Failure;
 use crate::model::error::ModelError;
-use crate::model::import::{self, Options};
+use crate::model::import::{self, Imported, Options};
 use crate::plain_file;
+use crate::spec::Interpolation;
 
 /// Larger files are no lists of labels.
 const LARGEST_LABELS: u64 = 1 << 20;
 
-/// Read weights (safetensors, torchvision's or timm's names) and write a float bundle.
+/// Read weights (safetensors or PyTorch's .pth, torchvision's or timm's names) and write a float bundle.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   resnetd-model import resnet50.safetensors -o resnet50-float.nnef.tar
-  resnetd-model import mine.safetensors --labels labels.txt --resize 232 --crop 224 -o mine.nnef.tar
+  resnetd-model import checkpoint.pth --labels labels.txt --resize 232 --crop 224 -o mine.nnef.tar
 
-Labels, sizes, mean and std are taken from the flags, else from the file's metadata, else they are
-ImageNet's customs (resize 256, crop 224).")]
+Labels, sizes, filter, mean and std are taken from the flags, else from the file's metadata or timm's
+config.json beside it, else they are ImageNet's customs (resize 256, crop 224; its labels where there are
+1000 classes). Of a .pth file only tensors are read; nothing that is pickled in it is called.")]
 pub struct Args {
     /// The weights.
     file: PathBuf,
@@ -35,6 +37,9 @@ pub struct Args {
     /// The side of the square cut from the middle: the network's input, in pixels.
     #[arg(long)]
     crop: Option<u32>,
+    /// The filter that resizes: bilinear or bicubic.
+    #[arg(long, value_name = "FILTER", value_parser = interpolation)]
+    interpolation: Option<Interpolation>,
     /// Mean of each channel, of values from 0 to 1.
     #[arg(long, value_name = "R,G,B", value_parser = triple)]
     mean: Option<[f32; 3]>,
@@ -50,8 +55,12 @@ fn triple(text: &str) -> Result<[f32; 3], &'static str> {
     import::triple(text).ok_or("three numbers are needed, as in 0.485,0.456,0.406")
 }
 
+fn interpolation(text: &str) -> Result<Interpolation, &'static str> {
+    import::interpolation(text).ok_or("bilinear or bicubic is possible")
+}
+
 /// One label a line.
-fn labels(path: &Path) -> Result<Vec<String>, ModelError> {
+pub(super) fn labels(path: &Path) -> Result<Vec<String>, ModelError> {
     let text = plain_file::read_text(path, LARGEST_LABELS).map_err(|error| ModelError::Read {
         path: path.into(),
         error,
@@ -71,18 +80,29 @@ impl Args {
             labels: labels.transpose()?,
             resize: self.resize,
             crop: self.crop,
+            interpolation: self.interpolation,
             mean: self.mean,
             std: self.std,
             bgr: self.bgr,
+            ..Options::default()
         };
-        let bundle = import::import(&self.file, &options)?;
-        bundle.write(&self.out)?;
-        let m = &bundle.manifest;
+        let imported = import::import(&self.file, &options)?;
+        imported.bundle.write(&self.out)?;
         super::show(format_args!(
-            "{}: {}, {} classes, float\n",
+            "{}: {}\n",
             self.out.display(),
-            m.arch,
-            m.labels.len()
+            described(&imported)
         ))
     }
+}
+
+/// Architecture, classes and where the labels come from, in a few words.
+pub(super) fn described(imported: &Imported) -> String {
+    let m = &imported.bundle.manifest;
+    let labels = if imported.imagenet_labels {
+        " (no labels were given: ImageNet's names)"
+    } else {
+        ""
+    };
+    format!("{}, {} classes{labels}, float", m.arch, m.labels.len())
 }

@@ -2,6 +2,7 @@
 
 mod eval;
 mod import;
+mod pull;
 mod quantize;
 mod synth;
 
@@ -25,6 +26,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Import(import::Args),
+    Pull(pull::Args),
     Quantize(quantize::Args),
     Eval(eval::Args),
     Synth(synth::Args),
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
     super::start_logging();
     let outcome = match Arguments::parse().command {
         Command::Import(args) => args.run(),
+        Command::Pull(args) => args.run(),
         Command::Quantize(args) => args.run(),
         Command::Eval(args) => args.run(),
         Command::Synth(args) => args.run(),
@@ -48,8 +51,13 @@ impl From<ModelError> for Failure {
         match error {
             ModelError::Bundle(error) => error.into(),
             ModelError::Engine(error) => error.into(),
+            ModelError::Write { path, error } => Self::Output(io::Error::new(
+                error.kind(),
+                format!("{}: {error}", path.display()),
+            )),
             ModelError::Tract(_) => Self::Internal(error.to_string()),
             ModelError::Labels { .. }
+            | ModelError::TwoLabels(_)
             | ModelError::Preprocessing(_)
             | ModelError::Lower { .. }
             | ModelError::Quantized { .. } => Self::Model(error.to_string()),

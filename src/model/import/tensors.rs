@@ -15,13 +15,14 @@ pub struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 /// What a file says of itself, by key: `labels` (a JSON list), `mean`, `std`, `resize`, `crop`.
 pub type Metadata = std::collections::HashMap<String, String>;
 
-/// Reads f32, f16 and bf16 tensors, and the file's metadata.
+/// Reads f64, f32, f16 and bf16 tensors, and the file's metadata.
 ///
 /// # Errors
 /// If the bytes are no safetensors file or hold another type.
 pub fn read(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata), ModelError> {
     let weights = |e: safetensors::SafeTensorError| ModelError::Weights {
         path: path.to_owned(),
+        kind: "safetensors",
         reason: e.to_string(),
     };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(weights)?;
@@ -29,8 +30,8 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata), ModelError
     let file = SafeTensors::deserialize(bytes).map_err(weights)?;
     let mut tensors = Tensors::default();
     for (name, view) in file.iter() {
-        if name.ends_with("num_batches_tracked") {
-            continue; // a counter of training, not a weight
+        if is_counter(name) {
+            continue;
         }
         let values = floats(name, view.dtype(), view.data())?;
         tensors
@@ -40,12 +41,25 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata), ModelError
     Ok((tensors, metadata))
 }
 
+/// A counter of training, not a weight.
+#[must_use]
+pub fn is_counter(name: &str) -> bool {
+    name.ends_with("num_batches_tracked") || name == "n_averaged"
+}
+
 fn floats(name: &str, dtype: Dtype, data: &[u8]) -> Result<Vec<f32>, ModelError> {
     let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
     Ok(match dtype {
         Dtype::F32 => data
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        #[allow(clippy::cast_possible_truncation)] // to the precision that the graph has
+        Dtype::F64 => data
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| f64::from_le_bytes(*b) as f32)
             .collect(),
         Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
         Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
@@ -64,7 +78,32 @@ impl Tensors {
         self.0.contains_key(name)
     }
 
-    /// Puts a tensor in, for networks that are made rather than read.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.0.get(name).map(|(shape, _)| &shape[..])
+    }
+
+    /// Takes `prefix` off every name that begins with it.
+    ///
+    /// # Errors
+    /// If two tensors would then have one name.
+    pub fn strip(&mut self, prefix: &str) -> Result<(), ModelError> {
+        let mut stripped = BTreeMap::new();
+        for (name, tensor) in std::mem::take(&mut self.0) {
+            let short = name.strip_prefix(prefix).unwrap_or(&name).to_owned();
+            if stripped.insert(short, tensor).is_some() {
+                return Err(ModelError::Several(name));
+            }
+        }
+        self.0 = stripped;
+        Ok(())
+    }
+
+    /// Puts a tensor in.
     pub fn insert(&mut self, name: String, shape: Vec<usize>, values: Vec<f32>) {
         self.0.insert(name, (shape, values));
     }
@@ -120,9 +159,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_kinds_of_floats_are_read_and_others_refused() {
+    fn four_kinds_of_floats_are_read_and_others_refused() {
         let read = |dtype, data: &[u8]| floats("x", dtype, data);
         assert_eq!(read(Dtype::F32, &1.5f32.to_le_bytes()).unwrap(), [1.5]);
+        assert_eq!(read(Dtype::F64, &2.5f64.to_le_bytes()).unwrap(), [2.5]);
         assert_eq!(
             read(Dtype::F16, &f16::from_f32(-0.25).to_le_bytes()).unwrap(),
             [-0.25]

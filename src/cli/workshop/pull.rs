@@ -1,0 +1,91 @@
+//! `resnetd-model pull`: published weights, by their name, to a bundle.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use super::import::{described, labels};
+use crate::bundle::Bundle;
+use crate::cli::Failure;
+use crate::model::dataset::Dataset;
+use crate::model::error::ModelError;
+use crate::model::import::{self, Options};
+use crate::model::{pull, quantize};
+
+/// Fetch published weights by their name and write a bundle.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  resnetd-model pull timm/resnet50.tv2_in1k --calib photographs/ -o imagenet50.nnef.tar
+  resnetd-model pull torchvision/resnet101-v2 --float -o imagenet101-float.nnef.tar
+
+Names: torchvision/NETWORK (its newest weights) or torchvision/NETWORK-v1, -v2; OWNER/NAME of the model hub.
+What was fetched once is kept and used without a network: the hub's files below $HF_HOME, where Python keeps
+them too, torchvision's below $XDG_CACHE_HOME/resnetd. HF_ENDPOINT and RESNETD_TORCHVISION_URL name other
+servers. Preprocessing and labels are those that the weights were trained with.")]
+pub struct Args {
+    /// As in torchvision/resnet50-v2 or timm/resnet50.a1_in1k.
+    name: String,
+    /// Where the bundle goes.
+    #[arg(short, long, value_name = "BUNDLE")]
+    out: PathBuf,
+    /// Do not quantize.
+    #[arg(long, conflicts_with = "calib")]
+    float: bool,
+    /// Pictures like those that the network will see, to measure ranges on: a folder of folders, or a tar archive of one.
+    #[arg(long, value_name = "FOLDER|TAR")]
+    calib: Option<PathBuf>,
+    /// A text file with one label a line, in the order of the network's outputs.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+}
+
+impl Args {
+    pub fn run(self) -> Result<(), Failure> {
+        let labels = self.labels.as_deref().map(labels).transpose()?;
+        let set = self.calib.as_deref().map(Dataset::open).transpose()?;
+        let weights = pull::weights(&self.name)?;
+        let options = Options {
+            name: super::name_of(&self.out),
+            labels,
+            resize: weights.resize,
+            config: weights.config,
+            source: Some(self.name.clone()),
+            ..Options::default()
+        };
+        let imported = import::import(&weights.path, &options)?;
+        let mut done = described(&imported);
+        let mut bundle = imported.bundle;
+        if !self.float {
+            bundle = match &set {
+                Some(set) => calibrated(&bundle, set, &self.out)?,
+                None => data_free(&bundle)?,
+            };
+            let ranges = bundle.manifest.quantization.as_ref();
+            let method = ranges.map_or("", |q| q.method.as_str());
+            done = format!(
+                "{}, int8, ranges by {method}",
+                done.trim_end_matches(", float")
+            );
+        }
+        bundle.write(&self.out)?;
+        super::show(format_args!("{}: {done}\n", self.out.display()))
+    }
+}
+
+/// Quantized on pictures. The float bundle lies beside its place meanwhile, as calibration reads it from a file.
+fn calibrated(bundle: &Bundle, set: &Dataset, out: &Path) -> Result<Bundle, ModelError> {
+    let mut float = out.as_os_str().to_owned();
+    float.push(".float.partial");
+    let float = PathBuf::from(float);
+    bundle.write(&float)?;
+    let measured = quantize::Calibrated::measure(&float, set);
+    fs::remove_file(&float).ok();
+    measured?.bundle(quantize::METHOD, super::name_of(out))
+}
+
+/// Quantized without pictures.
+fn data_free(_: &Bundle) -> Result<Bundle, ModelError> {
+    // THE CALL SITE: crate::model::quantize::data_free(bundle)
+    Err(ModelError::NoDataFree)
+}

@@ -1,0 +1,310 @@
+//! How a network's pictures were prepared: what the user says, else what lies with the weights (a safetensors file's
+//! metadata, timm's `config.json` beside it), else ImageNet's customs. What is said and cannot be done is an error:
+//! preprocessing that is not the training's gives wrong labels.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::tensors::Metadata;
+use crate::bundle::check_preprocessing;
+use crate::model::error::ModelError;
+use crate::plain_file;
+use crate::spec::{ChannelOrder, Interpolation, Preprocessing};
+
+/// ImageNet's statistics and torchvision's sizes, which most ResNets were trained with.
+pub const IMAGENET: Preprocessing = Preprocessing {
+    resize: 256,
+    crop: 224,
+    interpolation: Interpolation::Bilinear,
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+    channel_order: ChannelOrder::Rgb,
+};
+
+/// Larger files are no `config.json`; the labels of 21,000 classes have 400 KB.
+const MAX_CONFIG: u64 = 4 << 20;
+
+/// What the user says; the file's own metadata and ImageNet's customs stand in for the rest.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub name: String,
+    pub labels: Option<Vec<String>>,
+    pub resize: Option<u32>,
+    pub crop: Option<u32>,
+    pub interpolation: Option<Interpolation>,
+    pub mean: Option<[f32; 3]>,
+    pub std: Option<[f32; 3]>,
+    pub bgr: bool,
+    /// timm's configuration, if it does not lie beside the weights.
+    pub config: Option<PathBuf>,
+    /// What to call the weights' source, if not by the file's name.
+    pub source: Option<String>,
+}
+
+impl Options {
+    /// # Errors
+    /// If the file says what we cannot read or do.
+    pub(super) fn preprocessing(&self, meta: &Metadata) -> Result<Preprocessing, ModelError> {
+        let crop = first(self.crop, meta, "crop", number)?.unwrap_or(IMAGENET.crop);
+        let resize = first(self.resize, meta, "resize", number)?;
+        let kind = first(self.interpolation, meta, "interpolation", interpolation)?;
+        let found = Preprocessing {
+            resize: resize.unwrap_or(IMAGENET.resize.max(crop)),
+            crop,
+            interpolation: kind.unwrap_or(IMAGENET.interpolation),
+            mean: first(self.mean, meta, "mean", triple)?.unwrap_or(IMAGENET.mean),
+            std: first(self.std, meta, "std", triple)?.unwrap_or(IMAGENET.std),
+            channel_order: if self.bgr {
+                ChannelOrder::Bgr
+            } else {
+                ChannelOrder::Rgb
+            },
+        };
+        check_preprocessing(&found).map_err(ModelError::Preprocessing)?;
+        Ok(found)
+    }
+
+    /// What timm's configuration says: the one that was named, or a `config.json` in the weights' folder, if it is
+    /// timm's.
+    ///
+    /// # Errors
+    /// If one was named and cannot be read, or it says what we cannot do.
+    pub(super) fn beside(&self, weights: &Path) -> Result<Metadata, ModelError> {
+        let path = match &self.config {
+            Some(path) => path.clone(),
+            None => weights.with_file_name("config.json"),
+        };
+        match plain_file::read_text(&path, MAX_CONFIG) {
+            Ok(text) => timm(&text),
+            Err(_) if self.config.is_none() => Ok(Metadata::default()),
+            Err(error) => Err(ModelError::Read { path, error }),
+        }
+    }
+}
+
+/// What the user says, else what the metadata says under `key`, if anything.
+fn first<T>(
+    given: Option<T>,
+    meta: &Metadata,
+    key: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, ModelError> {
+    let (None, Some(text)) = (&given, meta.get(key)) else {
+        return Ok(given);
+    };
+    let value = parse(text).ok_or_else(|| {
+        ModelError::Preprocessing(format!(
+            "the file's metadata says {key} = {text:?}, which is not supported"
+        ))
+    })?;
+    Ok(Some(value))
+}
+
+fn number(text: &str) -> Option<u32> {
+    text.trim().parse().ok()
+}
+
+/// Three numbers with commas between them.
+#[must_use]
+pub fn triple(text: &str) -> Option<[f32; 3]> {
+    let values: Result<Vec<f32>, _> = text.split(',').map(|v| v.trim().parse()).collect();
+    values.ok()?.try_into().ok()
+}
+
+/// The filter's name, perhaps with more words behind it.
+#[must_use]
+pub fn interpolation(text: &str) -> Option<Interpolation> {
+    match text.split(|c: char| !c.is_ascii_alphabetic()).next() {
+        Some("bilinear") => Some(Interpolation::Bilinear),
+        Some("bicubic") => Some(Interpolation::Bicubic),
+        _ => None,
+    }
+}
+
+/// What timm's `config.json` says of a network; newer ones say most of it under `pretrained_cfg`.
+#[derive(Debug, Default, Deserialize)]
+struct Config {
+    architecture: Option<String>,
+    label_names: Option<Vec<String>>,
+    #[serde(default)]
+    pretrained_cfg: Pretrained,
+    #[serde(flatten)]
+    outer: Pretrained,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Pretrained {
+    input_size: Option<[u32; 3]>,
+    crop_pct: Option<f64>,
+    crop_mode: Option<String>,
+    interpolation: Option<String>,
+    mean: Option<[f64; 3]>,
+    std: Option<[f64; 3]>,
+    label_names: Option<Vec<String>>,
+}
+
+/// timm's own share of the picture that is left by the crop, where a configuration names none.
+const CROP_PCT: f64 = 0.875;
+
+/// timm's configuration as metadata. Empty if the text is not timm's.
+///
+/// # Errors
+/// If it names an architecture that computes something else with the same parameters, or a way to crop that we
+/// do not have.
+pub fn timm(text: &str) -> Result<Metadata, ModelError> {
+    let Ok(config) = serde_json::from_str::<Config>(text) else {
+        return Ok(Metadata::default());
+    };
+    if let Some(architecture) = config.architecture.filter(|name| !is_plain_resnet(name)) {
+        return Err(ModelError::Architecture(architecture));
+    }
+    let (new, old) = (config.pretrained_cfg, config.outer);
+    let mut found = Metadata::new();
+    let mut say = |key: &str, value: Option<String>| {
+        value.and_then(|value| found.insert(key.to_owned(), value));
+    };
+    let size = new.input_size.or(old.input_size).map(|[_, rows, _]| rows);
+    let crop_pct = new.crop_pct.or(old.crop_pct).unwrap_or(CROP_PCT);
+    match new.crop_mode.or(old.crop_mode).as_deref() {
+        None | Some("center") => {}
+        Some(other) => {
+            let why = format!("timm's configuration crops by {other:?}, which is not supported");
+            return Err(ModelError::Preprocessing(why));
+        }
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // rounded down, as timm does
+    let resize = size.map(|size| ((f64::from(size) / crop_pct) as u32).to_string());
+    say("resize", resize);
+    say("crop", size.map(|size| size.to_string()));
+    say("interpolation", new.interpolation.or(old.interpolation));
+    let join = |v: [f64; 3]| v.map(|v| v.to_string()).join(",");
+    say("mean", new.mean.or(old.mean).map(join));
+    say("std", new.std.or(old.std).map(join));
+    let labels = config.label_names.or(new.label_names).or(old.label_names);
+    say(
+        "labels",
+        labels.and_then(|l| serde_json::to_string(&l).ok()),
+    );
+    Ok(found)
+}
+
+/// timm has relatives whose parameters look the same and that compute something else (`resnetaa50`,
+/// `resnetblur50`, `resnet33ts`). Known: `resnet50`, `resnet50d`, `wide_resnet50_2`, `resnext50d_32x4d`, and
+/// those with an origin before them, such as `tv_resnet50`.
+fn is_plain_resnet(name: &str) -> bool {
+    let name = name.split('.').next().unwrap_or_default();
+    let rest = ["wide_resnet", "resnext", "resnet"]
+        .iter()
+        .find_map(|family| name.split_once(family).filter(|(_, r)| !r.is_empty()));
+    let Some((before, rest)) = rest else {
+        return false;
+    };
+    let origins = ["", "tv_", "gluon_", "ssl_", "swsl_", "ig_"];
+    let kind = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    let (letter, groups) = kind.split_once('_').unwrap_or((kind, ""));
+    origins.contains(&before)
+        && kind.len() < rest.len()
+        && matches!(letter, "" | "c" | "d" | "s" | "t")
+        && groups
+            .chars()
+            .all(|c| c.is_ascii_digit() || c == 'x' || c == 'd')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESNET50_A1: &str = r#"{"architecture": "resnet50", "num_classes": 1000, "num_features": 2048,
+        "pretrained_cfg": {"tag": "a1_in1k", "custom_load": false, "input_size": [3, 224, 224],
+        "test_input_size": [3, 288, 288], "fixed_input_size": false, "interpolation": "bicubic",
+        "crop_pct": 0.95, "test_crop_pct": 1.0, "crop_mode": "center", "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225], "num_classes": 1000, "pool_size": [7, 7], "first_conv": "conv1",
+        "classifier": "fc", "origin_url": "https://example.org/", "paper_ids": "arXiv:2110.00476"}}"#;
+
+    fn prepared(text: &str) -> Preprocessing {
+        Options::default()
+            .preprocessing(&timm(text).unwrap())
+            .unwrap()
+    }
+
+    #[test]
+    fn timms_configuration_becomes_preprocessing() {
+        let found = prepared(RESNET50_A1);
+        assert_eq!((found.resize, found.crop), (235, 224));
+        assert_eq!(found.interpolation, Interpolation::Bicubic);
+        assert_eq!(found.mean, IMAGENET.mean);
+        let torchvision = RESNET50_A1
+            .replace("0.95", "0.965")
+            .replace("bicubic", "bilinear");
+        let found = prepared(&torchvision);
+        assert_eq!((found.resize, found.crop), (232, 224));
+        assert_eq!(found.interpolation, Interpolation::Bilinear);
+    }
+
+    #[test]
+    fn older_configurations_say_it_one_level_up() {
+        let found = prepared(
+            r#"{"architecture": "resnet26d", "input_size": [3, 256, 256], "crop_pct": 1.0,
+                "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}"#,
+        );
+        assert_eq!((found.resize, found.crop), (256, 256));
+        assert_eq!((found.mean, found.std), ([0.5; 3], [0.25; 3]));
+    }
+
+    #[test]
+    fn what_the_user_says_comes_first() {
+        let options = Options {
+            crop: Some(160),
+            interpolation: Some(Interpolation::Bilinear),
+            ..Options::default()
+        };
+        let found = options.preprocessing(&timm(RESNET50_A1).unwrap()).unwrap();
+        assert_eq!((found.resize, found.crop), (235, 160));
+        assert_eq!(found.interpolation, Interpolation::Bilinear);
+    }
+
+    #[test]
+    fn relatives_that_compute_something_else_are_refused() {
+        for name in [
+            "resnet18",
+            "resnet50d",
+            "resnet26t",
+            "wide_resnet50_2",
+            "resnext101_32x8d",
+            "resnet50.a1_in1k",
+            "tv_resnet34",
+        ] {
+            assert!(is_plain_resnet(name), "{name}");
+        }
+        for name in [
+            "resnetaa50",
+            "resnetblur50",
+            "resnet33ts",
+            "seresnet50",
+            "resnetv2_50",
+            "resnet50_gn",
+            "vit_tiny",
+            "resnet",
+        ] {
+            assert!(!is_plain_resnet(name), "{name}");
+        }
+        let error = timm(&RESNET50_A1.replace("\"resnet50\"", "\"resnetaa50d\"")).unwrap_err();
+        assert!(error.to_string().contains("resnetaa50d"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        let lanczos = RESNET50_A1.replace("bicubic", "lanczos");
+        let error = Options::default().preprocessing(&timm(&lanczos).unwrap());
+        assert!(error.unwrap_err().to_string().contains("lanczos"));
+        let error = timm(&RESNET50_A1.replace("\"center\"", "\"squash\"")).unwrap_err();
+        assert!(error.to_string().contains("squash"), "{error}");
+    }
+
+    #[test]
+    fn another_programs_configuration_says_nothing() {
+        assert!(timm(r#"{"crop_pct": "yes"}"#).unwrap().is_empty());
+        assert!(timm("no JSON").unwrap().is_empty());
+    }
+}
