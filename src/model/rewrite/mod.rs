@@ -3,6 +3,8 @@
 //! enter the network. Layers that stay float get their inputs from bytes, and give bytes to whoever wants them.
 
 mod int8;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
