@@ -10,6 +10,7 @@ pub mod engine;
 mod features;
 pub mod inspect;
 mod layer;
+pub mod observe;
 
 pub mod qconv;
 pub mod qdense;

@@ -1,9 +1,11 @@
 //! The commands of `resnetd-model`.
 
+mod diff;
 mod eval;
 mod import;
 mod quantize;
 mod synth;
+mod teach;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -28,6 +30,8 @@ enum Command {
     Quantize(quantize::Args),
     Eval(eval::Args),
     Synth(synth::Args),
+    Teach(teach::Args),
+    Diff(diff::Args),
 }
 
 /// Runs the command that the program's arguments name.
@@ -39,6 +43,8 @@ pub fn main() -> ExitCode {
         Command::Quantize(args) => args.run(),
         Command::Eval(args) => args.run(),
         Command::Synth(args) => args.run(),
+        Command::Teach(args) => args.run(),
+        Command::Diff(args) => args.run(),
     };
     super::exit_code("resnetd-model", outcome)
 }
@@ -52,7 +58,10 @@ impl From<ModelError> for Failure {
             ModelError::Labels { .. }
             | ModelError::Preprocessing(_)
             | ModelError::Lower { .. }
-            | ModelError::Quantized { .. } => Self::Model(error.to_string()),
+            | ModelError::Quantized { .. }
+            | ModelError::FloatBase { .. }
+            | ModelError::Base { .. }
+            | ModelError::Unlike { .. } => Self::Model(error.to_string()),
             _ => Self::Input(error.to_string()),
         }
     }
