@@ -94,9 +94,9 @@ mod tests {
         let found = Similar::find(&[
             sample(0, 0, &[200, 0, 0, 90]),
             sample(1, 0, &[0, 200, 0, 10]),
-            sample(1, 3, &[198, 0, 1, 90]),
+            sample(1, 3, &[198, 0, 0, 90]),
             sample(0, u64::MAX, &[200, 0, 0, 90]),
-            sample(0, 7, &[199, 1, 0, 91]),
+            sample(0, 7, &[199, 0, 0, 91]),
         ]);
         assert_eq!(found.groups, [0, 1, 0, 3, 0]);
         assert_eq!(found.across, [(0, 2), (2, 4)]);
