@@ -13,7 +13,7 @@ use crate::model::sweep::progress;
 use crate::spec::Activation;
 
 /// Tried from the strongest on, each head starting where the one before came to rest.
-const STRENGTHS: [f32; 6] = [3e-1, 1e-1, 3e-2, 1e-2, 1e-3, 1e-4];
+const STRENGTHS: [f32; 6] = [1e-1, 3e-2, 1e-2, 1e-3, 1e-4, 1e-5];
 
 /// The strength that was best, and what heads of that strength say of each picture that they were taught without.
 pub struct Validated {
