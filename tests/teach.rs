@@ -29,15 +29,17 @@ fn draw(class: &str, random: &mut Random) -> Vec<u8> {
             let cell = |v: usize| v / period % 2;
             let off = |v: usize| (v % (2 * radius + 8)).abs_diff(radius + 4);
             let (x, y) = (x + dx, y + dy);
-            let lit = match class {
+            let shown = match class {
+                "both" if x < SIDE / 2 + dx => "lying stripes",
+                "both" => "discs",
+                other => other,
+            };
+            let lit = match shown {
                 "checkers" => cell(x) != cell(y),
                 "discs" => off(x).pow(2) + off(y).pow(2) < radius * radius,
                 "lying stripes" => cell(y) == 0,
                 "standing stripes" => cell(x) == 0,
-                "nothing" => false,
-                "both" if x < SIDE / 2 + dx => cell(y) == 0,
-                "both" => off(x).pow(2) + off(y).pow(2) < radius * radius,
-                _ => unreachable!("{class}"),
+                _ => false,
             };
             let colour = if lit { light } else { dark };
             pixels.extend(colour.map(|c| c.saturating_add(random.byte() / 10)));
