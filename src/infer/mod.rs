@@ -10,6 +10,7 @@ pub mod engine;
 mod features;
 pub mod inspect;
 mod layer;
+pub mod observe;
 
 pub mod qadd;
 pub mod qcast;

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::ModelError;
+use crate::plain_file;
 
 /// No photograph is larger.
 const MAX_PICTURE: u64 = 64 << 20;
@@ -17,11 +18,14 @@ const MAX_PICTURES: usize = 2_000_000;
 pub struct Dataset {
     pub path: PathBuf,
     items: Vec<Item>,
+    /// Where a folder is read: those in it, whether there are pictures in them or not.
+    folders: BTreeSet<String>,
     archive: Option<File>,
 }
 
 #[derive(Debug)]
 struct Item {
+    /// Empty for a picture that lies in no class's folder.
     class: String,
     name: PathBuf,
     /// In the archive, where there is one.
@@ -33,6 +37,18 @@ impl Dataset {
     /// # Errors
     /// If there is no such folder or archive, or no picture in it.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
+        Self::find(path, false)
+    }
+
+    /// As [`Self::open`], with the pictures that lie beside the classes' folders too; a single picture will do.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_loose(path: &Path) -> Result<Self, ModelError> {
+        Self::find(path, true)
+    }
+
+    fn find(path: &Path, loose: bool) -> Result<Self, ModelError> {
         let read = |error| ModelError::Read {
             path: path.to_owned(),
             error,
@@ -40,10 +56,14 @@ impl Dataset {
         let mut set = Self {
             path: path.to_owned(),
             items: Vec::new(),
+            folders: BTreeSet::new(),
             archive: None,
         };
-        if fs::metadata(path).map_err(read)?.is_dir() {
-            set.folder(path).map_err(read)?;
+        let found = fs::metadata(path).map_err(read)?;
+        if found.is_dir() {
+            set.folder(path, loose).map_err(read)?;
+        } else if loose && is_picture(path) {
+            set.add(path.to_owned(), String::new(), 0, found.len());
         } else {
             let file = File::open(path).map_err(read)?;
             set.tar(&file).map_err(read)?;
@@ -63,19 +83,31 @@ impl Dataset {
         }
     }
 
-    fn folder(&mut self, root: &Path) -> std::io::Result<()> {
+    fn folder(&mut self, root: &Path, loose: bool) -> std::io::Result<()> {
         for class in fs::read_dir(root)? {
             let class = class?.path();
+            let name = last(&class);
+            if name.starts_with('.') {
+                continue; // thumbnails, version control
+            }
             if !class.is_dir() {
+                if loose {
+                    self.file(class, "");
+                }
                 continue;
             }
             for file in fs::read_dir(&class)? {
-                let file = file?;
-                let size = file.metadata()?.len();
-                self.add(file.path(), 0, size);
+                self.file(file?.path(), &name);
             }
+            self.folders.insert(name);
         }
         Ok(())
+    }
+
+    /// A link is what it leads to; one that leads nowhere is found out when it is read.
+    fn file(&mut self, path: PathBuf, class: &str) {
+        let size = fs::metadata(&path).map_or(0, |m| m.len());
+        self.add(path, class.to_owned(), 0, size);
     }
 
     fn tar(&mut self, file: &File) -> std::io::Result<()> {
@@ -84,25 +116,17 @@ impl Dataset {
             let entry = entry?;
             if entry.header().entry_type().is_file() {
                 let name = entry.path()?.into_owned();
-                self.add(name, entry.raw_file_position(), entry.size());
+                if let Some(class) = name.parent().map(last).filter(|c| !c.is_empty()) {
+                    self.add(name, class, entry.raw_file_position(), entry.size());
+                }
             }
         }
         Ok(())
     }
 
-    fn add(&mut self, name: PathBuf, offset: u64, size: u64) {
-        let picture = name.extension().is_some_and(|e| {
-            ["jpg", "jpeg", "png"]
-                .iter()
-                .any(|known| e.eq_ignore_ascii_case(known))
-        });
-        let class = name
-            .parent()
-            .and_then(Path::file_name)
-            .map(|c| c.to_string_lossy().into_owned());
-        if let (true, Some(class)) = (picture && size <= MAX_PICTURE, class)
-            && self.items.len() < MAX_PICTURES
-        {
+    fn add(&mut self, name: PathBuf, class: String, offset: u64, size: u64) {
+        let taken = is_picture(&name) && size <= MAX_PICTURE;
+        if taken && self.items.len() < MAX_PICTURES {
             self.items.push(Item {
                 class,
                 name,
@@ -110,6 +134,23 @@ impl Dataset {
                 size,
             });
         }
+    }
+
+    /// The classes' names in order: those of folders, empty ones too.
+    #[must_use]
+    pub fn folders(&self) -> Vec<&str> {
+        let named = self.items.iter().map(|i| &*i.class);
+        let all: BTreeSet<&str> = named
+            .chain(self.folders.iter().map(|f| &**f))
+            .filter(|f| !f.is_empty())
+            .collect();
+        all.into_iter().collect()
+    }
+
+    /// The folder that picture `index` lies in; nothing where it lies beside them.
+    #[must_use]
+    pub fn folder_of(&self, index: usize) -> Option<&str> {
+        Some(&*self.items[index].class).filter(|class| !class.is_empty())
     }
 
     #[must_use]
@@ -134,7 +175,7 @@ impl Dataset {
     pub fn read(&self, index: usize) -> std::io::Result<Vec<u8>> {
         let item = &self.items[index];
         let Some(archive) = &self.archive else {
-            return fs::read(&item.name);
+            return plain_file::read(&item.name, MAX_PICTURE);
         };
         let mut bytes = vec![0; usize::try_from(item.size).unwrap_or(0)];
         archive.read_exact_at(&mut bytes, item.offset)?;
@@ -184,6 +225,23 @@ impl Dataset {
     }
 }
 
+fn last(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// By its name, and not a hidden file: cameras' cards have such beside each picture.
+fn is_picture(name: &Path) -> bool {
+    let known = |e: &std::ffi::OsStr| {
+        ["jpg", "jpeg", "png"]
+            .iter()
+            .any(|known| e.eq_ignore_ascii_case(known))
+    };
+    !last(name).starts_with('.') && name.extension().is_some_and(known)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,20 +250,43 @@ mod tests {
         let mut set = Dataset {
             path: PathBuf::from("test"),
             items: Vec::new(),
+            folders: BTreeSet::new(),
             archive: None,
         };
         for name in names {
-            set.add(PathBuf::from(name), 0, 1);
+            let name = PathBuf::from(name);
+            let class = last(name.parent().unwrap());
+            set.add(name, class, 0, 1);
         }
         set
     }
 
     #[test]
     fn only_pictures_in_folders_are_taken() {
-        assert_eq!(
-            made(&["a/1.jpg", "a/2.JPEG", "b/3.png", "b/notes.txt", "4.jpg"]).len(),
-            3
-        );
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "empty", ".cache"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for name in [
+            "a/1.jpg",
+            "a/2.JPEG",
+            "a/._2.JPEG",
+            "b/3.png",
+            "b/notes.txt",
+            "4.jpg",
+            ".cache/5.jpg",
+        ] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let link = folder.path().join("b/linked.jpg");
+        std::os::unix::fs::symlink("../a/1.jpg", link).unwrap();
+        let set = Dataset::open(folder.path()).unwrap();
+        assert_eq!(set.len(), 4);
+        assert_eq!(set.folders(), ["a", "b", "empty"]);
+        let loose = Dataset::open_loose(folder.path()).unwrap();
+        assert_eq!((loose.len(), loose.folder_of(0)), (5, None));
+        let one = Dataset::open_loose(&folder.path().join("4.jpg")).unwrap();
+        assert_eq!(one.read(0).unwrap(), b"x");
     }
 
     #[test]

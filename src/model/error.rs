@@ -106,6 +106,19 @@ pub enum ModelError {
     },
     #[error("data-free quantization is not there yet; use --calib or --float")]
     NoDataFree,
+    #[error(
+        "{path} is a float bundle, whose features are not to be had; make an int8 one of it with `resnetd-model quantize`",
+        path = path.display()
+    )]
+    FloatBase { path: PathBuf },
+    #[error("{path} cannot be taught: {reason}", path = path.display())]
+    Base { path: PathBuf, reason: String },
+    #[error("{a} and {b} cannot be compared: {reason}", a = a.display(), b = b.display())]
+    Unlike {
+        a: PathBuf,
+        b: PathBuf,
+        reason: String,
+    },
     #[error("{0}")]
     Tract(String),
 }

@@ -65,6 +65,18 @@ impl FloatNetwork {
         Ok(logits.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
     }
 
+    /// Runs one normalized picture; the name and output of every measured layer, and of the last.
+    ///
+    /// # Errors
+    /// If tract fails.
+    pub fn watch(&self, picture: Tensor) -> Result<Vec<(&str, TValue)>, ModelError> {
+        let outputs = self.plan.run(tvec!(picture.into_tvalue()))?;
+        let outlets = self.measured.iter().copied();
+        let layers = outlets.filter_map(|o| self.layers.iter().find(|l| l.output == o));
+        let names = layers.chain(self.layers.last()).map(|l| &*l.name);
+        Ok(names.zip(outputs).collect())
+    }
+
     /// The int8 graph, with the ranges that `method` chooses; layers of the names in `keep_float` stay float.
     ///
     /// # Errors

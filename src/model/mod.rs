@@ -5,11 +5,13 @@
 //! float graph of `float_layers`, `lower` finds in a float graph the `layers` that our fused operators cover, `float` runs it with every activation
 //! in view, `calibrate` chooses ranges, `round` makes integers of weights, `rewrite` builds the int8
 //! graph, `quantize` does all that for a bundle. `dataset` and `sweep` go over labelled pictures, `eval`
-//! measures, `synth` makes networks up, `save` turns a graph and its manifest into a bundle.
+//! measures, `synth` makes networks up, `save` turns a graph and its manifest into a bundle. `teach` gives a
+//! bundle new labels, `diff` compares two bundles layer by layer.
 
 pub mod arch;
 pub mod calibrate;
 pub mod dataset;
+pub mod diff;
 pub mod error;
 pub mod eval;
 pub mod float;
@@ -24,3 +26,4 @@ pub mod round;
 pub mod save;
 pub mod sweep;
 pub mod synth;
+pub mod teach;

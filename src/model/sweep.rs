@@ -108,7 +108,7 @@ fn prepare(
 }
 
 /// A bar on standard error, hidden where that is no terminal.
-fn progress(length: usize, what: &str) -> ProgressBar {
+pub fn progress(length: usize, what: &str) -> ProgressBar {
     let bar = ProgressBar::new(length as u64).with_message(what.to_owned());
     if let Ok(style) = ProgressStyle::with_template("{msg:>24} {bar:40} {pos}/{len}, {eta} left") {
         bar.set_style(style);

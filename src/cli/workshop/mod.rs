@@ -1,10 +1,12 @@
 //! The commands of `resnetd-model`.
 
+mod diff;
 mod eval;
 mod import;
 mod pull;
 mod quantize;
 mod synth;
+mod teach;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -30,6 +32,8 @@ enum Command {
     Quantize(quantize::Args),
     Eval(eval::Args),
     Synth(synth::Args),
+    Teach(teach::Args),
+    Diff(diff::Args),
 }
 
 /// Runs the command that the program's arguments name.
@@ -42,6 +46,8 @@ pub fn main() -> ExitCode {
         Command::Quantize(args) => args.run(),
         Command::Eval(args) => args.run(),
         Command::Synth(args) => args.run(),
+        Command::Teach(args) => args.run(),
+        Command::Diff(args) => args.run(),
     };
     super::exit_code("resnetd-model", outcome)
 }
@@ -60,7 +66,10 @@ impl From<ModelError> for Failure {
             | ModelError::TwoLabels(_)
             | ModelError::Preprocessing(_)
             | ModelError::Lower { .. }
-            | ModelError::Quantized { .. } => Self::Model(error.to_string()),
+            | ModelError::Quantized { .. }
+            | ModelError::FloatBase { .. }
+            | ModelError::Base { .. }
+            | ModelError::Unlike { .. } => Self::Model(error.to_string()),
             _ => Self::Input(error.to_string()),
         }
     }

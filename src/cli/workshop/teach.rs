@@ -1,0 +1,148 @@
+//! `resnetd-model teach`: new labels for a bundle, from a folder of pictures.
+
+use std::fmt::Write as _; // into a String, which cannot fail
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Parser;
+use serde_json::json;
+
+use crate::cli::Failure;
+use crate::model::eval::share;
+use crate::model::teach::{self, Lesson, Taught};
+
+/// Teach a bundle new labels from a few pictures of each.
+///
+/// Only the last layer is learned, so it takes about as long as classifying every picture twice. Each picture is then
+/// judged by a last layer that was taught without it: these are the figures that are shown.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  resnetd-model teach --base resnet50.nnef.tar birds/ -o birds.nnef.tar
+  resnetd-model teach --base resnet50.nnef.tar --multi-label garden/ -o garden.nnef.tar
+  resnetd classify --model birds.nnef.tar new.jpg
+
+birds/ holds one folder per label: birds/robin/1.jpg, birds/magpie/a.png, ... Twenty different pictures of each are
+a good start, taken with the camera and in the light that the label is for. A folder `nothing` is a label like others.
+
+With --multi-label a picture may show several things, or none: copy or link it (`ln`, `ln -s`) into the folder of each
+label that it has; files with the same picture count as one with all their labels. Pictures of none lie in birds/ itself.
+
+Pictures that are nearly the same are found and kept together when the figures are measured. Files that are no pictures
+are skipped, up to one in ten. The same base and folder give the same bundle, byte for byte. See docs/TEACHING.md.")]
+pub struct Args {
+    /// The folder with one folder per label.
+    folder: PathBuf,
+    /// The int8 bundle to start from; it is not changed.
+    #[arg(long, value_name = "BUNDLE")]
+    base: PathBuf,
+    /// Where the new bundle goes.
+    #[arg(short, long, value_name = "BUNDLE")]
+    out: PathBuf,
+    /// A picture may have several labels, or none; each is scored for itself.
+    #[arg(long)]
+    multi_label: bool,
+    /// One JSON object: `top1` and `top5` as fractions, `images`, `classes` with precision and recall, `warnings`.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub fn run(self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let taught = teach::teach(Lesson {
+            base: &self.base,
+            folder: &self.folder,
+            name: super::name_of(&self.out),
+            several: self.multi_label,
+        })?;
+        for warning in &taught.warnings {
+            log::warn!("{warning}");
+        }
+        taught.bundle.write(&self.out)?;
+        if self.json {
+            return super::show(format_args!("{}\n", json(&taught)));
+        }
+        let mut out = table(&taught, self.multi_label);
+        let seconds = started.elapsed().as_secs_f64();
+        let _ = writeln!(
+            out,
+            "\n{}: {} labels, learned in {seconds:.1} s",
+            self.out.display(),
+            taught.bundle.manifest.labels.len()
+        );
+        super::show(out)
+    }
+}
+
+fn json(taught: &Taught) -> serde_json::Value {
+    let report = &taught.report;
+    json!({
+        "top1": share(report.first, report.labelled),
+        "top5": share(report.among_five, report.labelled),
+        "exact": share(report.exact, report.pictures),
+        "images": report.pictures,
+        "skipped": taught.skipped,
+        "folds": taught.folds,
+        "strength": taught.strength,
+        "changed_by_rounding": taught.changed_by_rounding,
+        "classes": report.classes.iter().map(|c| json!({
+            "label": c.label, "images": c.pictures,
+            "precision": c.precision(), "recall": c.recall(),
+        })).collect::<Vec<_>>(),
+        "confused": report.confused.iter().map(|c| json!({
+            "label": c.label, "given": c.given, "images": c.pictures,
+        })).collect::<Vec<_>>(),
+        "warnings": taught.warnings,
+    })
+}
+
+fn table(taught: &Taught, several: bool) -> String {
+    let report = &taught.report;
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let names = report.classes.iter().map(|c| c.label.chars().count());
+    let width = names.max().unwrap_or(0).max("label".len());
+    let mut out = format!(
+        "{:width$}{:>10}{:>12}{:>10}\n",
+        "label", "pictures", "precision", "recall"
+    );
+    for c in &report.classes {
+        let precision = c.precision().map_or("-".into(), percent);
+        let _ = writeln!(
+            out,
+            "{:width$}{:>10}{precision:>12}{:>10}",
+            c.label,
+            c.pictures,
+            percent(c.recall())
+        );
+    }
+    let _ = writeln!(
+        out,
+        "\n{:>8} pictures, {} files skipped, {}-fold cross-validation",
+        report.pictures, taught.skipped, taught.folds
+    );
+    let mut line = |share: f64, what: &str| {
+        let _ = writeln!(out, "{:>8} {what}", percent(share));
+    };
+    if several {
+        line(
+            share(report.exact, report.pictures),
+            "given exactly their labels",
+        );
+    }
+    line(share(report.first, report.labelled), "top-1");
+    if report.classes.len() > 5 {
+        line(share(report.among_five, report.labelled), "top-5");
+    }
+    let _ = writeln!(
+        out,
+        "{:>8} given another label by rounding to 8 bits",
+        taught.changed_by_rounding
+    );
+    if !report.confused.is_empty() {
+        out.push_str("\nmost often mistaken:\n");
+    }
+    for c in report.confused.iter().take(5) {
+        let _ = writeln!(out, "{:>8} of {} called {}", c.pictures, c.label, c.given);
+    }
+    out
+}
