@@ -14,7 +14,7 @@ mod layer;
 pub mod qconv;
 pub mod qdense;
 pub mod qpool;
-mod quiet;
+pub mod quiet;
 pub mod registry;
 mod room;
 pub mod weights;

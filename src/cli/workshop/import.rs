@@ -12,16 +12,20 @@ use crate::plain_file;
 /// Larger files are no lists of labels.
 const LARGEST_LABELS: u64 = 1 << 20;
 
-/// Read weights (safetensors, torchvision's or timm's names) and write a float bundle.
+/// Read a network (ONNX, or safetensors with torchvision's or timm's names) and write a float bundle.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   resnetd-model import resnet50.safetensors -o resnet50-float.nnef.tar
   resnetd-model import mine.safetensors --labels labels.txt --resize 232 --crop 224 -o mine.nnef.tar
+  resnetd-model import exported.onnx --labels labels.txt -o exported.nnef.tar
+
+What kind a file is follows from its bytes. Of an ONNX file every operator must be one of a ResNet's, and
+the bundle is compared with the file before it is written; what does not fit is named by its node.
 
 Labels, sizes, mean and std are taken from the flags, else from the file's metadata, else they are
 ImageNet's customs (resize 256, crop 224).")]
 pub struct Args {
-    /// The weights.
+    /// The network or its weights.
     file: PathBuf,
     /// Where the bundle goes.
     #[arg(short, long, value_name = "BUNDLE")]

@@ -1,11 +1,14 @@
-//! Reads other people's weights. Safetensors so far.
+//! Reads other people's networks: weights in safetensors, whole graphs in ONNX. What a file is follows from its
+//! bytes, not from its name.
 
+pub mod onnx;
 pub mod tensors;
 
 use std::fmt::Write;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use tract_nnef::internal::TypedModel;
 
 use super::arch::Resnet;
 use super::error::ModelError;
@@ -27,6 +30,22 @@ pub struct Options {
 }
 
 impl Options {
+    /// The user's labels, else the file's.
+    ///
+    /// # Errors
+    /// If there are not as many as classes.
+    fn labels(&self, meta: &tensors::Metadata, classes: usize) -> Result<Vec<String>, ModelError> {
+        let embedded = || serde_json::from_str(meta.get("labels")?).ok();
+        let labels = self.labels.clone().or_else(embedded).unwrap_or_default();
+        if labels.len() == classes {
+            return Ok(labels);
+        }
+        Err(ModelError::Labels {
+            classes,
+            labels: labels.len(),
+        })
+    }
+
     /// # Errors
     /// If the file says what we cannot read or do: preprocessing that is not the training's gives
     /// wrong labels.
@@ -115,19 +134,11 @@ pub fn import(path: &Path, options: &Options) -> Result<Bundle, ModelError> {
         error,
     })?;
     let sha256 = hex(&Sha256::digest(&bytes));
-    let (tensors, metadata) = tensors::read(path, &bytes)?;
-    drop(bytes);
-    let net = Resnet::from_tensors(tensors)?;
-    let embedded = || serde_json::from_str(metadata.get("labels")?).ok();
-    let labels = options.labels.clone().or_else(embedded).unwrap_or_default();
-    if labels.len() != net.classes() {
-        return Err(ModelError::Labels {
-            classes: net.classes(),
-            labels: labels.len(),
-        });
-    }
-    let preprocessing = options.preprocessing(&metadata)?;
-    let graph = net.to_graph(preprocessing.crop as usize)?;
+    let read = if tensors::are_safetensors(&bytes) {
+        from_weights(path, &bytes, options)?
+    } else {
+        from_graph(path, bytes, options)?
+    };
     let source = path
         .file_name()
         .unwrap_or_default()
@@ -136,10 +147,10 @@ pub fn import(path: &Path, options: &Options) -> Result<Bundle, ModelError> {
     let manifest = Manifest {
         format: FORMAT,
         name: options.name.clone(),
-        arch: net.arch(),
-        labels,
-        preprocessing,
-        activation: Activation::Softmax,
+        arch: read.arch,
+        labels: read.labels,
+        preprocessing: read.preprocessing,
+        activation: read.activation,
         quantization: None,
         provenance: Provenance {
             source,
@@ -149,7 +160,68 @@ pub fn import(path: &Path, options: &Options) -> Result<Bundle, ModelError> {
         accuracy: None,
         checksum: String::new(),
     };
-    save::bundle(path, graph, manifest)
+    save::bundle(path, read.graph, manifest)
+}
+
+/// What every kind of file comes down to.
+struct Network {
+    graph: TypedModel,
+    arch: String,
+    labels: Vec<String>,
+    preprocessing: Preprocessing,
+    activation: Activation,
+}
+
+fn from_weights(path: &Path, bytes: &[u8], options: &Options) -> Result<Network, ModelError> {
+    let (tensors, metadata) = tensors::read(path, bytes)?;
+    let net = Resnet::from_tensors(tensors)?;
+    let preprocessing = options.preprocessing(&metadata)?;
+    Ok(Network {
+        labels: options.labels(&metadata, net.classes())?,
+        graph: net.to_graph(preprocessing.crop as usize)?,
+        arch: net.arch(),
+        preprocessing,
+        activation: Activation::Softmax,
+    })
+}
+
+fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
+    let bad = |error| ModelError::Onnx {
+        path: path.to_owned(),
+        error,
+    };
+    let file = onnx::open(path, &bytes).map_err(bad)?;
+    drop(bytes);
+    let metadata = file.metadata.clone();
+    let mut preprocessing = options.preprocessing(&metadata)?;
+    let read = file.network(preprocessing.crop as usize).map_err(bad)?;
+    if let Some(normalization) = read.normalization {
+        if options.mean.is_none() && !metadata.contains_key("mean") {
+            return Err(ModelError::Preprocessing(OWN_NORMALIZATION.into()));
+        }
+        preprocessing = absorbed(&preprocessing, normalization)?;
+    }
+    Ok(Network {
+        labels: options.labels(&metadata, read.classes)?,
+        graph: read.graph,
+        arch: read.arch,
+        preprocessing,
+        activation: read.activation.unwrap_or(Activation::Softmax),
+    })
+}
+
+const OWN_NORMALIZATION: &str = "the network normalizes its input itself, and whether it takes values from 0 to 1 \
+    (--mean 0,0,0 --std 1,1,1) or from 0 to 255 (--mean 0,0,0 --std 0.00392157,0.00392157,0.00392157) is not said";
+
+/// The mean and standard deviation that do what `found` and then the network's own factors and summands do.
+fn absorbed(found: &Preprocessing, own: [(f32, f32); 3]) -> Result<Preprocessing, ModelError> {
+    let mut both = found.clone();
+    for (channel, (factor, summand)) in own.into_iter().enumerate() {
+        both.std[channel] = found.std[channel] / factor;
+        both.mean[channel] = found.mean[channel] - summand * both.std[channel];
+    }
+    check_preprocessing(&both).map_err(ModelError::Preprocessing)?;
+    Ok(both)
 }
 
 fn hex(bytes: &[u8]) -> String {
