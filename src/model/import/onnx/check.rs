@@ -363,7 +363,7 @@ fn tensor(name: &str, tensor: &TensorProto) -> Result<(), OnnxError> {
     };
     let held = if tensor.raw_data.is_empty() {
         listed
-    } else if tensor.raw_data.len() % size == 0 {
+    } else if tensor.raw_data.len().is_multiple_of(size) {
         tensor.raw_data.len() / size
     } else {
         return Err(bad("its data ends within a number".into()));

@@ -32,7 +32,7 @@ impl Reading<'_> {
         let window = self.window(&op.pool_spec, &value)?;
         let (outputs, groups) = (dims[0], op.group);
         if groups == 0
-            || outputs % groups != 0
+            || !outputs.is_multiple_of(groups)
             || dims[1].checked_mul(groups) != Some(self.shape(&value)[0])
         {
             return Err(format!(
@@ -78,7 +78,7 @@ impl Reading<'_> {
             let size = of_weights.first().map_or(1, |&at| weights_shape[at]);
             match (counted, of_weights, &axis.outputs[0][..]) {
                 (Some(Axis::Channel), &[at], []) if size == shape[0] => {
-                    inputs = Along::new(&weights_shape, at)
+                    inputs = Along::new(&weights_shape, at);
                 }
                 (None, _, _) if size == 1 => {}
                 (Some(counted), _, &[to]) if size == 1 => view.0[to] = Some(counted),

@@ -7,10 +7,12 @@ use prost::Message;
 use tract_nnef::internal::*;
 use tract_nnef::tract_core::ops::binary::TypedBinOp;
 use tract_nnef::tract_core::ops::cnn::{Conv, MaxPool, SumPool};
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, StringStringEntryProto};
 
 use super::made::{Attribute, Dim, Made, floats, integers, last, resnet};
 use super::{Imported, open};
+use crate::bundle::Manifest;
+use crate::model::import::{self, Options};
 use crate::spec::Activation;
 
 fn import_sized(bytes: &[u8], size: usize) -> Result<Imported, String> {
@@ -70,6 +72,73 @@ fn a_resnet_becomes_convolutions_sums_and_an_average() {
     assert_eq!(count::<TypedBinOp>(&found), 8);
     let layers = crate::model::lower::layers(&found.graph).unwrap();
     assert_eq!(layers.len(), 9);
+}
+
+/// Imports `made` as a user does.
+fn bundle(made: Made, change: impl Fn(&mut Options)) -> Result<Manifest, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.bin");
+    let output = last(&made);
+    std::fs::write(&path, made.bytes(&output)).unwrap();
+    let mut options = Options {
+        name: "m".into(),
+        ..Options::default()
+    };
+    change(&mut options);
+    let bundle = import::import(&path, &options).map_err(|e| e.to_string())?;
+    Ok(bundle.manifest)
+}
+
+fn says(made: &mut Made, key: &str, value: &str) {
+    made.metadata.push(StringStringEntryProto {
+        key: key.into(),
+        value: value.into(),
+    });
+}
+
+#[test]
+fn a_bundle_has_the_files_labels_size_and_activation() {
+    let labels = "{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e'}";
+    let mut made = resnet();
+    says(&mut made, "names", labels);
+    says(&mut made, "mean", "[0.5, 0.5, 0.5]");
+    let logits = last(&made);
+    made.node("Sigmoid", &[&logits], &[]);
+    let manifest = bundle(made, |_| {}).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(manifest.labels, ["a", "b", "c", "d", "e"]);
+    assert_eq!(manifest.preprocessing.crop, 32);
+    assert_eq!(manifest.preprocessing.mean, [0.5; 3]);
+    assert_eq!(manifest.activation, Activation::Sigmoid);
+    let error = bundle(resnet(), |_| {}).unwrap_err();
+    assert!(error.contains("5 classes and 0 labels"), "{error}");
+    let crop = |o: &mut Options| o.crop = Some(64);
+    assert!(bundle(resnet(), crop).unwrap_err().contains("32x32"));
+}
+
+#[test]
+fn a_normalization_in_the_graph_becomes_the_bundles() {
+    let made = || {
+        let mut made = Made::pictures(32);
+        let scale = made.tensor(floats(&[], &[2.0]));
+        let shift = made.tensor(floats(&[], &[-1.0]));
+        let x = made.node("Mul", &["x", &scale], &[]);
+        let x = made.node("Add", &[&x, &shift], &[]);
+        let x = made.unit(&x, [8, 3, 3, 3], 2, 1);
+        made.head(&x, 8);
+        made
+    };
+    let labels =
+        |o: &mut Options| o.labels = Some(["a", "b", "c", "d", "e"].map(String::from).to_vec());
+    let error = bundle(made(), labels).unwrap_err();
+    assert!(error.contains("--mean 0,0,0"), "{error}");
+    let plain = |o: &mut Options| {
+        labels(o);
+        (o.mean, o.std) = (Some([0.0; 3]), Some([1.0; 3]));
+    };
+    let found = bundle(made(), plain)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .preprocessing;
+    assert_eq!((found.mean, found.std), ([0.5; 3], [0.5; 3]));
 }
 
 #[test]

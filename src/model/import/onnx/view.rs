@@ -124,7 +124,7 @@ mod tests {
     const POOLED: Shape = [8, 1, 1];
 
     fn dims(dims: &[usize]) -> TVec<TDim> {
-        dims.iter().map(|d| d.to_dim()).collect()
+        dims.iter().map(ToDim::to_dim).collect()
     }
 
     #[test]

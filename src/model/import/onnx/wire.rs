@@ -31,15 +31,15 @@ impl Message {
     fn content(self, field: u64) -> Content {
         use Content::{Bytes, Message as M, Packed};
         match (self, field) {
-            (Self::Model, 7) => M(Self::Graph),
-            (Self::Model, 8 | 14 | 20 | 25) => M(Self::Other),
+            (Self::Model, 7) | (Self::Attribute, 6 | 11) => M(Self::Graph),
             (Self::Graph, 1) => M(Self::Node),
-            (Self::Graph, 5) | (Self::Attribute, 5 | 10) => M(Self::Tensor),
-            (Self::Graph, 11..=15) | (Self::Attribute, 14 | 15 | 22 | 23) => M(Self::Other),
             (Self::Node, 5) => M(Self::Attribute),
-            (Self::Attribute, 6 | 11) => M(Self::Graph),
+            (Self::Graph, 5) | (Self::Attribute, 5 | 10) => M(Self::Tensor),
             (Self::Tensor, 1 | 4 | 5 | 7 | 10 | 11) | (Self::Attribute, 7 | 8) => Packed,
-            (Self::Tensor, 13) => M(Self::Other),
+            (Self::Model, 8 | 14 | 20 | 25)
+            | (Self::Graph, 11..=15)
+            | (Self::Attribute, 14 | 15 | 22 | 23)
+            | (Self::Tensor, 13) => M(Self::Other),
             _ => Bytes,
         }
     }
@@ -149,10 +149,10 @@ mod tests {
         let mut bytes = vec![number << 3 | 2];
         let mut length = content.len();
         while length > 0x7f {
-            bytes.push((length & 0x7f) as u8 | 0x80);
+            bytes.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
             length >>= 7;
         }
-        bytes.push(length as u8);
+        bytes.push(u8::try_from(length).unwrap());
         [&bytes, content].concat()
     }
 

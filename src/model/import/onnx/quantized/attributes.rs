@@ -79,8 +79,9 @@ pub(super) fn window(
     let padded = |i: usize, before: usize, after: usize| {
         shape[i].saturating_add(before).saturating_add(after)
     };
-    let beyond =
-        |size: usize, kernel: usize, stride: usize| size.saturating_sub(kernel) % stride != 0;
+    let beyond = |size: usize, kernel: usize, stride: usize| {
+        !size.saturating_sub(kernel).is_multiple_of(stride)
+    };
     let hangs = beyond(padded(1, pad.top, pad.bottom), kernel.0, stride.0)
         || beyond(padded(2, pad.left, pad.right), kernel.1, stride.1);
     if said("ceil_mode")? != 0 && hangs {

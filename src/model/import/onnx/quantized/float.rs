@@ -35,7 +35,7 @@ impl<'a> Walk<'a> {
         let groups: usize = node.get_attr_opt("group").map_err(text)?.unwrap_or(1);
         let outputs = weights.dims[0];
         if groups == 0
-            || outputs % groups != 0
+            || !outputs.is_multiple_of(groups)
             || weights.dims[1].checked_mul(groups) != Some(shape[0])
         {
             return Err(format!(
@@ -143,8 +143,7 @@ impl<'a> Walk<'a> {
 
     pub(super) fn relu(&mut self, node: &'a NodeProto) -> Result<Value, String> {
         if node.op_type == "Clip" {
-            let bound =
-                |slot| Ok::<_, String>(self.constants.get(node, slot).map(floats).transpose()?);
+            let bound = |slot| self.constants.get(node, slot).map(floats).transpose();
             let low = bound(1)?.is_some_and(|v| v == [0.0]);
             let high = bound(2)?.is_none_or(|v| v[..].iter().all(|v| *v >= f32::MAX));
             if !low || !high {
