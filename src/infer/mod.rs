@@ -18,7 +18,7 @@ pub mod qconv;
 pub mod qdense;
 pub mod qgroup;
 pub mod qpool;
-mod quiet;
+pub mod quiet;
 pub mod registry;
 mod room;
 pub mod weights;

@@ -10,8 +10,11 @@ use super::EngineError;
 use super::engine::read_graph;
 use super::features::FeatureMap;
 use super::layer::{self, Buffers};
+use super::qadd::QAdd;
+use super::qcast::Quantize;
 use super::qconv::QConv;
-use super::qpool::{QGlobalAverage, QMaxPool};
+use super::qgroup::QGroupConv;
+use super::qpool::{QAverage, QGlobalAverage, QMaxPool};
 use crate::bundle::Bundle;
 use crate::kernels::{Backend, Pool, Quant, Storage};
 
@@ -116,18 +119,22 @@ fn quants(model: &TypedModel) -> TractResult<HashMap<usize, Quant>> {
     let mut found = HashMap::new();
     for id in model.eval_order()? {
         let node = model.node(id);
-        let quant = if let Some(op) = node.op_as::<QConv>() {
-            Some(op.params.output)
-        } else if let Some(op) = node.op_as::<QGlobalAverage>() {
-            Some(op.output)
-        } else if node.op_is::<QMaxPool>() {
-            node.inputs
-                .first()
-                .and_then(|i| found.get(&i.node))
-                .copied()
-        } else {
-            None
-        };
+        macro_rules! output_of {
+            ($($operator:ty => $output:expr),*) => {
+                None$(.or_else(|| node.op_as::<$operator>().map($output)))*
+            };
+        }
+        let quant = output_of!(
+            QConv => |op| op.params.output,
+            QGroupConv => |op| op.params.output,
+            QGlobalAverage => |op| op.output,
+            QAverage => |op| op.output,
+            QAdd => |op| op.output,
+            Quantize => |op| op.output
+        );
+        let pooled = node.op_is::<QMaxPool>();
+        let input = node.inputs.first().filter(|_| pooled);
+        let quant = quant.or_else(|| found.get(&input?.node).copied());
         found.extend(quant.map(|quant| (id, quant)));
     }
     Ok(found)

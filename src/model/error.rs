@@ -18,6 +18,11 @@ pub enum ModelError {
         path: PathBuf,
         error: std::io::Error,
     },
+    #[error("{path}: {error}", path = path.display())]
+    Onnx {
+        path: PathBuf,
+        error: super::import::onnx::OnnxError,
+    },
     #[error("{path} is no {kind} file: {reason}", path = path.display())]
     Weights {
         path: PathBuf,

@@ -13,17 +13,21 @@ use crate::spec::Interpolation;
 /// Larger files are no lists of labels.
 const LARGEST_LABELS: u64 = 1 << 20;
 
-/// Read weights (safetensors or PyTorch's .pth, torchvision's or timm's names) and write a float bundle.
+/// Read a network (ONNX, or weights as safetensors or PyTorch's .pth) and write a float bundle.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   resnetd-model import resnet50.safetensors -o resnet50-float.nnef.tar
   resnetd-model import checkpoint.pth --labels labels.txt --resize 232 --crop 224 -o mine.nnef.tar
+  resnetd-model import exported.onnx --labels labels.txt -o exported.nnef.tar
+
+What kind a file is follows from its bytes. Weights have torchvision's or timm's names; of an ONNX file every
+operator must be one of a ResNet's, and the bundle is compared with the file before it is written.
 
 Labels, sizes, filter, mean and std are taken from the flags, else from the file's metadata or timm's
 config.json beside it, else they are ImageNet's customs (resize 256, crop 224; its labels where there are
 1000 classes). Of a .pth file only tensors are read; nothing that is pickled in it is called.")]
 pub struct Args {
-    /// The weights.
+    /// The network or its weights.
     file: PathBuf,
     /// Where the bundle goes.
     #[arg(short, long, value_name = "BUNDLE")]

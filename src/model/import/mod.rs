@@ -1,7 +1,8 @@
-//! Reads other people's weights: safetensors and PyTorch's files. A file's kind is told by its first bytes, not by
-//! its name. What a network looks like is `arch`'s business.
+//! Reads other people's networks: weights in safetensors and PyTorch's files, whole graphs in ONNX. A file's kind is
+//! told by its first bytes, not by its name. What a network looks like that is only weights is `arch`'s business.
 
 mod metadata;
+pub mod onnx;
 pub mod tensors;
 pub mod torch;
 
@@ -10,14 +11,15 @@ use std::fmt::Write;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use tract_nnef::internal::TypedModel;
 
 use self::tensors::{Metadata, Tensors};
 use super::arch::Resnet;
 use super::error::ModelError;
 use super::save;
-use crate::bundle::{Bundle, FORMAT, Manifest, Provenance};
+use crate::bundle::{Bundle, FORMAT, Manifest, Provenance, check_preprocessing};
 use crate::plain_file;
-use crate::spec::Activation;
+use crate::spec::{Activation, Preprocessing};
 
 pub use metadata::{IMAGENET, Options, interpolation, timm, triple};
 
@@ -32,9 +34,7 @@ const IMAGENET_LABELS: &str = include_str!("imagenet.txt");
 /// # Errors
 /// If it is of no known kind, or not sound.
 pub fn tensors_of(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata), ModelError> {
-    // the first eight bytes are the length of a header, which is JSON
-    let is_safetensors = bytes.get(8) == Some(&b'{');
-    if is_safetensors {
+    if tensors::are_safetensors(bytes) {
         tensors::read(path, bytes)
     } else if torch::is_torch(bytes) {
         Ok((torch::read(path, bytes)?, Metadata::default()))
@@ -51,25 +51,21 @@ pub struct Imported {
     pub imagenet_labels: bool,
 }
 
-/// Weights to a float bundle.
+/// A file to a float bundle.
 ///
 /// # Errors
-/// If the file is not readable as a ResNet's weights, or labels and classes do not match.
+/// If it is not readable as a ResNet, or labels and classes do not match.
 pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
     let bytes = plain_file::read(path, MAX_WEIGHTS).map_err(|error| ModelError::Read {
         path: path.to_owned(),
         error,
     })?;
     let sha256 = hex(&Sha256::digest(&bytes));
-    let (tensors, mut metadata) = tensors_of(path, &bytes)?;
-    drop(bytes);
-    for (key, value) in options.beside(path)? {
-        metadata.entry(key).or_insert(value);
-    }
-    let net = Resnet::from_tensors(tensors)?;
-    let (labels, imagenet_labels) = labels(options, &metadata, net.classes())?;
-    let preprocessing = options.preprocessing(&metadata)?;
-    let graph = net.to_graph(preprocessing.crop as usize)?;
+    let read = if tensors::are_safetensors(&bytes) || torch::is_torch(&bytes) {
+        from_weights(path, bytes, options)?
+    } else {
+        from_graph(path, bytes, options)?
+    };
     let source = path
         .file_name()
         .unwrap_or_default()
@@ -78,10 +74,10 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
     let manifest = Manifest {
         format: FORMAT,
         name: options.name.clone(),
-        arch: net.arch(),
-        labels,
-        preprocessing,
-        activation: Activation::Softmax,
+        arch: read.arch,
+        labels: read.labels,
+        preprocessing: read.preprocessing,
+        activation: read.activation,
         quantization: None,
         provenance: Provenance {
             source: options.source.clone().unwrap_or(source),
@@ -91,11 +87,80 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
         accuracy: None,
         checksum: String::new(),
     };
-    drop(net);
     Ok(Imported {
-        bundle: save::bundle(path, graph, manifest)?,
-        imagenet_labels,
+        bundle: save::bundle(path, read.graph, manifest)?,
+        imagenet_labels: read.imagenet_labels,
     })
+}
+
+/// What every kind of file comes down to.
+struct Network {
+    graph: TypedModel,
+    arch: String,
+    labels: Vec<String>,
+    imagenet_labels: bool,
+    preprocessing: Preprocessing,
+    activation: Activation,
+}
+
+fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
+    let (tensors, mut metadata) = tensors_of(path, &bytes)?;
+    drop(bytes);
+    for (key, value) in options.beside(path)? {
+        metadata.entry(key).or_insert(value);
+    }
+    let net = Resnet::from_tensors(tensors)?;
+    let (labels, imagenet_labels) = labels(options, &metadata, net.classes())?;
+    let preprocessing = options.preprocessing(&metadata)?;
+    Ok(Network {
+        graph: net.to_graph(preprocessing.crop as usize)?,
+        arch: net.arch(),
+        labels,
+        imagenet_labels,
+        preprocessing,
+        activation: Activation::Softmax,
+    })
+}
+
+fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
+    let bad = |error| ModelError::Onnx {
+        path: path.to_owned(),
+        error,
+    };
+    let file = onnx::open(path, &bytes).map_err(bad)?;
+    drop(bytes);
+    let metadata = file.metadata.clone();
+    let mut preprocessing = options.preprocessing(&metadata)?;
+    let read = file.network(preprocessing.crop as usize).map_err(bad)?;
+    if let Some(normalization) = read.normalization {
+        if options.mean.is_none() && !metadata.contains_key("mean") {
+            return Err(ModelError::Preprocessing(OWN_NORMALIZATION.into()));
+        }
+        preprocessing = absorbed(&preprocessing, normalization)?;
+    }
+    let (labels, imagenet_labels) = labels(options, &metadata, read.classes)?;
+    Ok(Network {
+        graph: read.graph,
+        arch: read.arch,
+        labels,
+        imagenet_labels,
+        preprocessing,
+        activation: read.activation.unwrap_or(Activation::Softmax),
+    })
+}
+
+const OWN_NORMALIZATION: &str = "the network normalizes its input itself, and whether it takes values from 0 to 1 \
+    (--mean 0,0,0 --std 1,1,1) or from 0 to 255 (--mean 0,0,0 --std 0.00392157,0.00392157,0.00392157) is not said";
+
+/// The mean and standard deviation that do what `found` and then the network's own factors and summands do.
+fn absorbed(found: &Preprocessing, own: [(f32, f32); 3]) -> Result<Preprocessing, ModelError> {
+    let mut both = found.clone();
+    for (channel, (factor, summand)) in own.into_iter().enumerate() {
+        both.std[channel] = found.std[channel] / factor;
+        both.mean[channel] = found.mean[channel] - summand * both.std[channel];
+    }
+    check_preprocessing(&both).map_err(ModelError::Preprocessing)?;
+    Ok(both)
 }
 
 /// The user's labels, else the file's own, else ImageNet's where there are as many classes; and whether it is these.

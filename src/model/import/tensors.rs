@@ -15,6 +15,18 @@ pub struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 /// What a file says of itself, by key: `labels` (a JSON list), `mean`, `std`, `resize`, `crop`.
 pub type Metadata = std::collections::HashMap<String, String>;
 
+/// The format's own limit.
+const LONGEST_HEADER: u64 = 100_000_000;
+
+/// True if the bytes begin as a safetensors file does: with the length of a header and the header, in JSON.
+#[must_use]
+pub fn are_safetensors(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return false;
+    };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*length) <= LONGEST_HEADER
+}
+
 /// Reads f64, f32, f16 and bf16 tensors, and the file's metadata.
 ///
 /// # Errors

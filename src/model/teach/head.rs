@@ -15,7 +15,7 @@ use crate::infer::registry::OPERATORS;
 use crate::infer::weights;
 use crate::kernels::{Backend, Quant};
 use crate::model::error::ModelError;
-use crate::model::lower;
+use crate::model::layers::Weights;
 use crate::model::round::{Rounded, round};
 use crate::model::save;
 
@@ -108,7 +108,7 @@ pub fn rounded(head: &Head, input: Quant) -> Result<Rounded, ModelError> {
         biases.push(bias as f32);
     }
     let weights = Tensor::from_shape(&[head.classes, depth, 1, 1], &folded)?;
-    let weights = lower::Weights {
+    let weights = Weights {
         weights: Arc::new(weights),
         bias: biases,
     };

@@ -1,0 +1,89 @@
+//! What a network is called: the published name where its blocks are those of one, else its blocks per stage.
+
+use std::fmt::Write;
+
+use super::layers::{Kind, Layer, Place, Shape};
+
+/// Blocks per stage of published depths; how many convolutions a block has tells those apart that share them.
+const PUBLISHED: [(&str, usize, &[usize]); 6] = [
+    ("18", 2, &[2, 2, 2, 2]),
+    ("26", 3, &[2, 2, 2, 2]),
+    ("34", 2, &[3, 4, 6, 3]),
+    ("50", 3, &[3, 4, 6, 3]),
+    ("101", 3, &[3, 4, 23, 3]),
+    ("152", 3, &[3, 8, 36, 3]),
+];
+
+/// The architecture's name: `resnet50`, `resnet50d` for one with a deep stem, `resnext101` for one in groups.
+#[must_use]
+pub fn arch(layers: &[Layer]) -> String {
+    let additions: Vec<&Layer> = layers
+        .iter()
+        .filter(|l| matches!(l.kind, Kind::Add))
+        .collect();
+    let mut stages: Vec<(Shape, usize)> = Vec::new();
+    for add in &additions {
+        match stages.last_mut() {
+            Some((shape, blocks)) if *shape == add.shape => *blocks += 1,
+            _ => stages.push((add.shape, 1)),
+        }
+    }
+    let blocks: Vec<usize> = stages.iter().map(|(_, blocks)| *blocks).collect();
+    let convs = additions.first().map_or(0, |add| block_convs(layers, add));
+    let grouped =
+        |l: &Layer| matches!(&l.kind, Kind::Conv(conv) if conv.groups > 1 && conv.dims[1] > 1);
+    let family = if layers.iter().any(grouped) {
+        "resnext"
+    } else {
+        "resnet"
+    };
+    let published = PUBLISHED
+        .iter()
+        .find(|(_, c, b)| *c == convs && *b == blocks);
+    let mut name = family.to_owned();
+    match published {
+        Some((depth, ..)) => {
+            name += depth;
+            if stem_convs(layers) == 3 {
+                name.push('d');
+            }
+        }
+        None => blocks.iter().for_each(|n| {
+            write!(name, "-{n}").ok();
+        }),
+    }
+    name
+}
+
+/// Convolutions of the longer way into an addition, as far as the next addition or pooling.
+fn block_convs(layers: &[Layer], add: &Layer) -> usize {
+    add.inputs
+        .iter()
+        .map(|&i| convs_behind(layers, i))
+        .max()
+        .unwrap_or(0)
+}
+
+fn convs_behind(layers: &[Layer], mut place: Place) -> usize {
+    let mut count = 0;
+    loop {
+        let layer = &layers[place];
+        match layer.kind {
+            Kind::Conv(_) => count += 1,
+            Kind::Relu | Kind::Affine(_) => {}
+            _ => return count,
+        }
+        place = layer.inputs[0];
+    }
+}
+
+/// Convolutions before the first pooling or addition.
+fn stem_convs(layers: &[Layer]) -> usize {
+    let stem = layers.iter().take_while(|l| {
+        matches!(
+            l.kind,
+            Kind::Image | Kind::Conv(_) | Kind::Relu | Kind::Affine(_)
+        )
+    });
+    stem.filter(|l| matches!(l.kind, Kind::Conv(_))).count()
+}

@@ -1,0 +1,143 @@
+//! The float graph of a list of layers, as `lower.rs` reads it: f32 `[1, 3, size, size]` to `[1, classes]`, the
+//! same operators that `arch.rs` builds with, but with each layer's own padding, groups and names.
+
+use tract_nnef::internal::*;
+use tract_nnef::tract_core::ops::cnn::{self, KernelFormat, PaddingSpec, PoolSpec, SumPool};
+use tract_nnef::tract_core::ops::math;
+use tract_nnef::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
+
+use super::layers::{Affine, Conv, Divisor, Kind, Layer, Window};
+use super::names::Names;
+use crate::kernels::Padding;
+
+/// # Errors
+/// If tract refuses an operator.
+pub fn graph(layers: &[Layer]) -> TractResult<TypedModel> {
+    let mut emit = Emit {
+        graph: TypedModel::default(),
+        names: Names::default(),
+    };
+    let mut outlets = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let inputs: Vec<OutletId> = layer.inputs.iter().map(|&i| outlets[i]).collect();
+        outlets.push(emit.layer(layer, &inputs)?);
+    }
+    let mut x = *outlets.last().context("no layers")?;
+    x = emit.wire("logits_row", AxisOp::Rm(3), &[x])?;
+    x = emit.wire("logits", AxisOp::Rm(2), &[x])?;
+    emit.graph.select_output_outlets(&[x])?;
+    Ok(emit.graph)
+}
+
+struct Emit {
+    graph: TypedModel,
+    names: Names,
+}
+
+impl Emit {
+    fn wire(
+        &mut self,
+        name: &str,
+        op: impl Into<Box<dyn TypedOp>>,
+        inputs: &[OutletId],
+    ) -> TractResult<OutletId> {
+        Ok(self.graph.wire_node(name, op, inputs)?[0])
+    }
+
+    fn layer(&mut self, layer: &Layer, inputs: &[OutletId]) -> TractResult<OutletId> {
+        let name = self.names.of(&layer.name, &layer.op);
+        let channels = layer.shape[0];
+        match &layer.kind {
+            Kind::Image => {
+                let [channels, rows, columns] = layer.shape;
+                self.graph
+                    .add_source(name, f32::fact([1, channels, rows, columns]))
+            }
+            Kind::Conv(conv) => self.conv(&name, conv, inputs[0]),
+            Kind::Affine(affine) => self.conv(&name, &depthwise(affine), inputs[0]),
+            Kind::Relu => {
+                let zero = self.constant(&format!("{name}_zero"), tensor0(0f32))?;
+                self.wire(&name, math::max(), &[inputs[0], zero])
+            }
+            Kind::Add => self.wire(&name, math::add(), inputs),
+            Kind::MaxPool(window) => {
+                let op = cnn::MaxPool {
+                    pool_spec: spec(*window, channels, channels),
+                    with_index_outputs: None,
+                };
+                self.wire(&name, op, inputs)
+            }
+            Kind::AveragePool(window, divisor) => {
+                let op = SumPool {
+                    pool_spec: spec(*window, channels, channels),
+                    count_include_pad: *divisor == Divisor::Window,
+                    normalize: true,
+                };
+                self.wire(&name, op, inputs)
+            }
+            Kind::GlobalAverage => self.average(&name, inputs[0]),
+            Kind::Pad(_) | Kind::Sum => bail!("{name}: {:?} was to be folded", layer.kind),
+        }
+    }
+
+    fn constant(&mut self, name: &str, value: Tensor) -> TractResult<OutletId> {
+        self.graph.add_const(name, value.broadcast_into_rank(4)?)
+    }
+
+    fn conv(&mut self, name: &str, conv: &Conv, x: OutletId) -> TractResult<OutletId> {
+        let weights = Tensor::from_shape(&conv.dims, &conv.weights)?;
+        let weights = self.graph.add_const(format!("{name}_weight"), weights)?;
+        let bias = self
+            .graph
+            .add_const(format!("{name}_bias"), tensor1(&conv.bias))?;
+        let op = cnn::Conv {
+            pool_spec: spec(conv.window, conv.dims[1] * conv.groups, conv.dims[0]),
+            kernel_fmt: KernelFormat::OIHW,
+            group: conv.groups,
+            q_params: None,
+        };
+        self.wire(name, op, &[x, weights, bias])
+    }
+
+    fn average(&mut self, name: &str, x: OutletId) -> TractResult<OutletId> {
+        let shape = self.graph.outlet_fact(x)?.shape.clone();
+        let pixels = shape[2].to_usize()? * shape[3].to_usize()?;
+        let sum = Reduce {
+            axes: tvec!(2, 3),
+            reducer: Reducer::Sum,
+        };
+        let sum = self.wire(&format!("{name}_sum"), sum, &[x])?;
+        #[allow(clippy::cast_precision_loss)] // a few dozen pixels
+        let share = self.constant(&format!("{name}_share"), tensor0(1.0 / pixels as f32))?;
+        self.wire(name, math::mul(), &[sum, share])
+    }
+}
+
+/// A factor and a summand for each channel, as a convolution of each channel for itself.
+fn depthwise(affine: &Affine) -> Conv {
+    let channels = affine.factor.len();
+    Conv {
+        dims: [channels, 1, 1, 1],
+        weights: affine.factor.clone(),
+        bias: affine.summand.clone(),
+        groups: channels,
+        window: Window {
+            kernel: (1, 1),
+            stride: (1, 1),
+            pad: Padding::default(),
+        },
+    }
+}
+
+fn spec(window: Window, inputs: usize, outputs: usize) -> PoolSpec {
+    let p = window.pad;
+    PoolSpec::new(
+        DataFormat::NCHW,
+        tvec!(window.kernel.0, window.kernel.1),
+        PaddingSpec::Explicit(tvec!(p.top, p.left), tvec!(p.bottom, p.right)),
+        None,
+        Some(tvec!(window.stride.0, window.stride.1)),
+        inputs,
+        outputs,
+    )
+}

@@ -1,0 +1,241 @@
+//! Constants of a quantized graph: scales, zero points, weights and biases.
+
+use std::collections::HashMap;
+
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+
+use super::Weights;
+use crate::kernels::Quant;
+
+/// The graph's constants by name. They have passed `check.rs`: each has the values that its shape claims.
+#[derive(Default)]
+pub struct Constants<'a>(HashMap<&'a str, &'a TensorProto>);
+
+/// Integers that stand for floats.
+#[derive(Debug, Clone)]
+pub struct Integers {
+    pub dims: Vec<usize>,
+    /// Less their zero point.
+    pub values: Vec<i32>,
+    /// One, or one for each index of `axis`.
+    pub scales: Vec<f32>,
+    pub axis: usize,
+}
+
+impl<'a> Constants<'a> {
+    pub fn new(graph: &'a GraphProto) -> Self {
+        let stored = graph.initializer.iter().map(|t| (t.name.as_str(), t));
+        let made = graph
+            .node
+            .iter()
+            .filter(|n| n.op_type == "Constant")
+            .filter_map(|n| {
+                let tensor = n.attribute.iter().find_map(|a| a.t.as_ref())?;
+                Some((n.output.first()?.as_str(), tensor))
+            });
+        Self(stored.chain(made).collect())
+    }
+
+    pub fn get(&self, node: &NodeProto, slot: usize) -> Option<&'a TensorProto> {
+        self.0.get(node.input.get(slot)?.as_str()).copied()
+    }
+
+    fn needed(&self, node: &NodeProto, slot: usize, what: &str) -> Result<&'a TensorProto, String> {
+        self.get(node, slot)
+            .ok_or_else(|| format!("its {what} is no constant"))
+    }
+
+    /// A scale and zero point for a whole tensor, its integers moved to u8.
+    pub fn quant(&self, node: &NodeProto, slot: usize) -> Result<Quant, String> {
+        let [scale] = floats(self.needed(node, slot, "scale")?)?[..] else {
+            return Err("activations have one scale; quantize them per tensor".into());
+        };
+        // without a zero point the integers are u8 and begin at 0
+        let zero = match self.get(node, slot + 1) {
+            None => 0,
+            Some(tensor) => {
+                let moved = match DataType::try_from(tensor.data_type) {
+                    Ok(DataType::Uint8) => 0,
+                    Ok(DataType::Int8) => 128,
+                    _ => {
+                        return Err(
+                            "activations must be 8-bit integers; quantize to QUInt8 or QInt8"
+                                .into(),
+                        );
+                    }
+                };
+                let zeros = integers(tensor)?;
+                let &[zero] = &zeros[..] else {
+                    return Err("activations have one zero point; quantize them per tensor".into());
+                };
+                i64::from(zero) + moved
+            }
+        };
+        Quant::new(scale, zero).map_err(|e| e.to_string())
+    }
+
+    /// The integers at `slot` with the scale and zero point of `scale` and `scale + 1`, as `DequantizeLinear` reads
+    /// them; floats there are rounded as `QuantizeLinear` does.
+    pub fn integers(
+        &self,
+        node: &NodeProto,
+        slot: usize,
+        (scale, axis): (usize, i64),
+    ) -> Result<Integers, String> {
+        let tensor = self.needed(node, slot, "weights")?;
+        let scales = floats(self.needed(node, scale, "scale")?)?;
+        if !scales.iter().all(|s| s.is_finite() && *s > 0.0) {
+            return Err("its scales must be positive".into());
+        }
+        let dims: Vec<usize> = tensor
+            .dims
+            .iter()
+            .filter_map(|d| usize::try_from(*d).ok())
+            .collect();
+        let rank = i64::try_from(dims.len()).unwrap_or(0);
+        let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).unwrap_or(0);
+        if scales.len() != 1 && dims.get(axis) != Some(&scales.len()) {
+            return Err(format!(
+                "{} scales do not fit weights of {dims:?}",
+                scales.len()
+            ));
+        }
+        let zeros = self
+            .get(node, scale + 1)
+            .map_or_else(|| Ok(vec![0]), integers)?;
+        let of = |list_len: usize, i: usize| {
+            if list_len == 1 {
+                0
+            } else {
+                index(&dims, axis, i).min(list_len - 1)
+            }
+        };
+        if zeros.is_empty() || zeros.len() != 1 && zeros.len() != scales.len() {
+            return Err("its zero points do not fit its scales".into());
+        }
+        let values = integers(tensor)?.into_iter().enumerate();
+        let values = values
+            .map(|(i, v)| v.saturating_sub(zeros[of(zeros.len(), i)]))
+            .collect();
+        Ok(Integers {
+            dims,
+            values,
+            scales,
+            axis,
+        })
+    }
+}
+
+/// Where element `i` is along `axis`.
+fn index(dims: &[usize], axis: usize, i: usize) -> usize {
+    let inner: usize = dims[axis + 1..].iter().product();
+    i / inner.max(1) % dims[axis].max(1)
+}
+
+impl Integers {
+    /// Weights of a convolution, `[out, in, rows, columns]`.
+    pub fn convolution(self) -> Result<Weights, String> {
+        let dims: [usize; 4] = self.dims[..]
+            .try_into()
+            .map_err(|_| "its weights are not of rows and columns")?;
+        self.weights(dims)
+    }
+
+    /// Weights of a dense layer, `[out, in]` or, where `inputs_first`, `[in, out]`.
+    pub fn dense(mut self, inputs_first: bool) -> Result<Weights, String> {
+        let &[a, b] = &self.dims[..] else {
+            return Err("its weights are no matrix".into());
+        };
+        if inputs_first {
+            let pick = |(o, i): (usize, usize)| self.values[i * b + o];
+            self.values = (0..b)
+                .flat_map(|o| (0..a).map(move |i| (o, i)))
+                .map(pick)
+                .collect();
+            self.axis = 1 - self.axis.min(1);
+        }
+        let (outputs, inputs) = if inputs_first { (b, a) } else { (a, b) };
+        self.weights([outputs, inputs, 1, 1])
+    }
+
+    fn weights(self, dims: [usize; 4]) -> Result<Weights, String> {
+        if self.scales.len() > 1 && self.axis != 0 {
+            return Err(
+                "its weights have scales for their inputs; quantize per output channel".into(),
+            );
+        }
+        let small = |v: &i32| i8::try_from(*v).ok().filter(|v| *v != i8::MIN);
+        let values: Option<Vec<i8>> = self.values.iter().map(small).collect();
+        let values = values.ok_or_else(|| {
+            let far = self.values.iter().copied().max_by_key(|v| v.unsigned_abs()).unwrap_or(0);
+            format!(
+                "a weight is {far} from its zero point and at most 127 is read; quantize weights to QInt8 symmetrically"
+            )
+        })?;
+        let mut scales = self.scales;
+        if let [scale] = scales[..] {
+            scales = vec![scale; dims[0]];
+        }
+        let bias = vec![0; dims[0]];
+        Ok(Weights {
+            dims,
+            values,
+            scales,
+            bias,
+        })
+    }
+}
+
+/// Sets the bias: integers in the unit that they are summed in, or floats, which are rounded to it.
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // held to i32's range
+pub fn set_bias(weights: &mut Weights, input: Quant, bias: &[f64]) -> Result<(), String> {
+    if bias.len() != weights.bias.len() {
+        return Err(format!(
+            "{} values of bias for {} outputs",
+            bias.len(),
+            weights.bias.len()
+        ));
+    }
+    for ((to, value), scale) in weights.bias.iter_mut().zip(bias).zip(&weights.scales) {
+        let units = (value / f64::from(input.scale.get() * scale)).round_ties_even();
+        if !(f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&units) {
+            return Err("a bias does not fit 32 bits in its weights' scale".into());
+        }
+        *to = units as i32;
+    }
+    Ok(())
+}
+
+/// Numbers of a tensor of floats.
+pub fn floats(tensor: &TensorProto) -> Result<Vec<f32>, String> {
+    if tensor.data_type != DataType::Float as i32 {
+        return Err("a scale or a bias is not of 32-bit floats".into());
+    }
+    if tensor.raw_data.is_empty() {
+        return Ok(tensor.float_data.clone());
+    }
+    let (chunks, _) = tensor.raw_data.as_chunks::<4>();
+    Ok(chunks.iter().map(|c| f32::from_le_bytes(*c)).collect())
+}
+
+/// Numbers of a tensor of integers.
+pub fn integers(tensor: &TensorProto) -> Result<Vec<i32>, String> {
+    let raw = &tensor.raw_data;
+    let read = match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Int8) => raw.iter().map(|b| i32::from(b.cast_signed())).collect(),
+        Ok(DataType::Uint8) => raw.iter().map(|b| i32::from(*b)).collect(),
+        Ok(DataType::Int32) => raw
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|c| i32::from_le_bytes(*c))
+            .collect(),
+        _ => return Err("weights must be 8-bit integers; quantize them to QInt8".into()),
+    };
+    Ok(if raw.is_empty() {
+        tensor.int32_data.clone()
+    } else {
+        read
+    })
+}

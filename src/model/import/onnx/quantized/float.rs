@@ -1,0 +1,228 @@
+//! Float operators between rounded tensors: each waits, as a layer whose output has no scale yet.
+
+use tract_onnx::pb::NodeProto;
+
+use super::super::check;
+use super::super::layers::{Divisor, Place, Shape};
+use super::attributes::{dense_shape, kernel, long_integers, plain_gemm, slid, text, window};
+use super::constants::{floats, set_bias};
+use super::walk::{Value, Waiting, Walk};
+use super::{Kind, QuantizedLayer, Weights};
+use crate::kernels::Padding;
+
+impl<'a> Walk<'a> {
+    pub(super) fn conv(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        let input = self.floats(node, 0)?;
+        let Value::Weights(weights) = self.value(node, 1)? else {
+            return Err("its weights are not quantized".into());
+        };
+        let mut weights = weights.convolution()?;
+        if let Some(bias) = self.bias(node)? {
+            set_bias(&mut weights, self.quant(input)?, &bias)?;
+        }
+        let (kind, shape) = self.convolution(node, weights, input)?;
+        Ok(self.waiting(node, kind, vec![input], shape))
+    }
+
+    /// A convolution of `input`, and the shape of what it gives.
+    pub(super) fn convolution(
+        &self,
+        node: &NodeProto,
+        weights: Weights,
+        input: Place,
+    ) -> Result<(Kind, Shape), String> {
+        let shape = self.shape(input);
+        let groups: usize = node.get_attr_opt("group").map_err(text)?.unwrap_or(1);
+        let outputs = weights.dims[0];
+        if groups == 0
+            || !outputs.is_multiple_of(groups)
+            || weights.dims[1].checked_mul(groups) != Some(shape[0])
+        {
+            return Err(format!(
+                "weights of {:?} do not fit {} channels",
+                weights.dims, shape[0]
+            ));
+        }
+        let window = window(node, (weights.dims[2], weights.dims[3]), shape)?;
+        let shape = slid(window, shape, outputs)?;
+        let kind = Kind::Conv {
+            weights,
+            groups,
+            window,
+        };
+        Ok((kind, shape))
+    }
+
+    /// The bias of a convolution or dense layer, in the values that it stands for.
+    fn bias(&self, node: &NodeProto) -> Result<Option<Vec<f64>>, String> {
+        if node.input.get(2).is_none_or(String::is_empty) {
+            return Ok(None);
+        }
+        self.vector(node, 2).map(Some)
+    }
+
+    fn vector(&self, node: &NodeProto, slot: usize) -> Result<Vec<f64>, String> {
+        if let Some(tensor) = self.constants.get(node, slot) {
+            return Ok(floats(tensor)?.into_iter().map(f64::from).collect());
+        }
+        let Value::Weights(bias) = self.value(node, slot)? else {
+            return Err("its bias is computed".into());
+        };
+        let scale = |i: usize| bias.scales[if bias.scales.len() == 1 { 0 } else { i }];
+        let values = bias.values.iter().enumerate();
+        Ok(values
+            .map(|(i, v)| f64::from(*v) * f64::from(scale(i)))
+            .collect())
+    }
+
+    pub(super) fn dense(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        let input = self.floats(node, 0)?;
+        let Value::Weights(weights) = self.value(node, 1)? else {
+            return Err("its weights are not quantized".into());
+        };
+        let outputs_first = node.get_attr_opt("transB").map_err(text)?.unwrap_or(false);
+        let mut weights = weights.dense(!outputs_first)?;
+        plain_gemm(node)?;
+        if let Some(bias) = self.bias(node)? {
+            set_bias(&mut weights, self.quant(input)?, &bias)?;
+        }
+        let shape = dense_shape(&weights, self.shape(input))?;
+        Ok(self.waiting(node, Kind::Dense(weights), vec![input], shape))
+    }
+
+    pub(super) fn add(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        for (slot, other) in [(0, 1), (1, 0)] {
+            let constant = self.constants.get(node, other).is_some();
+            let waiting = match node
+                .input
+                .get(slot)
+                .and_then(|n| self.values.get(n.as_str()))
+            {
+                Some(Value::Waiting(waiting)) => (**waiting).clone(),
+                _ => continue,
+            };
+            let weights = constant || matches!(self.value(node, other), Ok(Value::Weights(_)));
+            return if weights {
+                self.with_bias(waiting, &self.vector(node, other)?)
+            } else {
+                self.with_residual(waiting, self.floats(node, other)?)
+            };
+        }
+        let (a, b) = (self.floats(node, 0)?, self.floats(node, 1)?);
+        if self.shape(a) != self.shape(b) {
+            return Err("it adds feature maps of different shapes".into());
+        }
+        Ok(self.waiting(node, Kind::Add, vec![a, b], self.shape(a)))
+    }
+
+    /// A matrix product's bias, added by a node of its own.
+    fn with_bias(&self, mut waiting: Waiting, bias: &[f64]) -> Result<Value, String> {
+        let input = self.quant(waiting.inputs[0])?;
+        match &mut waiting.kind {
+            Kind::Dense(weights) if !waiting.relu && weights.bias.iter().all(|b| *b == 0) => {
+                set_bias(weights, input, bias)?;
+                Ok(Value::Waiting(Box::new(waiting)))
+            }
+            _ => Err("it adds a constant to what is no dense layer".into()),
+        }
+    }
+
+    /// A shortcut that is added before the convolution's result is rounded.
+    fn with_residual(&self, mut waiting: Waiting, residual: Place) -> Result<Value, String> {
+        let plain =
+            matches!(waiting.kind, Kind::Conv { .. }) && !waiting.relu && waiting.inputs.len() == 1;
+        if !plain || self.shape(residual) != waiting.shape {
+            return Err(
+                "it adds what is no convolution's result and a quantized tensor of its shape"
+                    .into(),
+            );
+        }
+        waiting.inputs.push(residual);
+        Ok(Value::Waiting(Box::new(waiting)))
+    }
+
+    pub(super) fn relu(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        if node.op_type == "Clip" {
+            let bound = |slot| self.constants.get(node, slot).map(floats).transpose();
+            let low = bound(1)?.is_some_and(|v| v == [0.0]);
+            let high = bound(2)?.is_none_or(|v| v[..].iter().all(|v| *v >= f32::MAX));
+            if !low || !high {
+                return Err("only ReLU, which cuts off below zero, is read".into());
+            }
+        }
+        let mut waiting = match self.value(node, 0)? {
+            Value::Waiting(waiting) => *waiting,
+            Value::Floats(place) => self.rescaled(node, place),
+            _ => return Err("its input is not quantized".into()),
+        };
+        waiting.relu = true;
+        Ok(Value::Waiting(Box::new(waiting)))
+    }
+
+    /// A maximum moves no value: it is the same on integers and on the floats that they stand for.
+    pub(super) fn max_pool(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        let value = self.value(node, 0)?;
+        let (Value::Integers(input) | Value::Floats(input)) = value else {
+            return Err("its input is not quantized".into());
+        };
+        let shape = self.shape(input);
+        let window = window(node, kernel(node)?, shape)?;
+        let place = self.push(QuantizedLayer {
+            name: check::name(node).to_owned(),
+            kind: Kind::MaxPool(window),
+            inputs: vec![input],
+            relu: false,
+            shape: slid(window, shape, shape[0])?,
+            output: Some(self.quant(input)?),
+        });
+        Ok(match value {
+            Value::Integers(_) => Value::Integers(place),
+            _ => Value::Floats(place),
+        })
+    }
+
+    pub(super) fn average(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        let input = self.floats(node, 0)?;
+        let (kind, shape) = self.averaged(node, input)?;
+        Ok(self.waiting(node, kind, vec![input], shape))
+    }
+
+    /// What an averaging node makes of `input`, and its shape.
+    pub(super) fn averaged(&self, node: &NodeProto, input: Place) -> Result<(Kind, Shape), String> {
+        let shape = self.shape(input);
+        if node.op_type.ends_with("GlobalAveragePool") {
+            return Ok((Kind::GlobalAverage, [shape[0], 1, 1]));
+        }
+        if node.op_type == "ReduceMean" {
+            let mut axes: Vec<i64> = node
+                .get_attr_opt_vec("axes")
+                .map_err(text)?
+                .unwrap_or_default();
+            if let Some(tensor) = self.constants.get(node, 1) {
+                axes = long_integers(tensor);
+            }
+            axes.iter_mut().for_each(|a| *a = a.rem_euclid(4));
+            axes.sort_unstable();
+            return match axes[..] {
+                [2, 3] => Ok((Kind::GlobalAverage, [shape[0], 1, 1])),
+                _ => Err("only averages over rows and columns are read".into()),
+            };
+        }
+        let window = window(node, kernel(node)?, shape)?;
+        let out = slid(window, shape, shape[0])?;
+        let include = node
+            .get_attr_opt("count_include_pad")
+            .map_err(text)?
+            .unwrap_or(false);
+        let bare = window.pad == Padding::default();
+        if bare && window.kernel == (shape[1], shape[2]) {
+            return Ok((Kind::GlobalAverage, out));
+        }
+        let divisor = if include || bare {
+            Divisor::Window
+        } else {
+            Divisor::Pixels
+        };
+        Ok((Kind::AveragePool(window, divisor), out))
+    }
+}
