@@ -13,7 +13,7 @@ use crate::spec::Interpolation;
 /// Larger files are no lists of labels.
 const LARGEST_LABELS: u64 = 1 << 20;
 
-/// Read a network (ONNX, or weights as safetensors or PyTorch's .pth) and write a float bundle.
+/// Read a network (ONNX, or weights as safetensors or PyTorch's .pth) and write a bundle of it.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   resnetd-model import resnet50.safetensors -o resnet50-float.nnef.tar
@@ -21,7 +21,8 @@ const LARGEST_LABELS: u64 = 1 << 20;
   resnetd-model import exported.onnx --labels labels.txt -o exported.nnef.tar
 
 What kind a file is follows from its bytes. Weights have torchvision's or timm's names; of an ONNX file every
-operator must be one of a ResNet's, and the bundle is compared with the file before it is written.
+operator must be one of a ResNet's, and the bundle is compared with the file before it is written. One that
+is quantized already (QDQ or QOperator) keeps its own scales and becomes an int8 bundle; all others are float.
 
 Labels, sizes, filter, mean and std are taken from the flags, else from the file's metadata or timm's
 config.json beside it, else they are ImageNet's customs (resize 256, crop 224; its labels where there are
@@ -108,5 +109,14 @@ pub(super) fn described(imported: &Imported) -> String {
     } else {
         ""
     };
-    format!("{}, {} classes{labels}, float", m.arch, m.labels.len())
+    let precision = if m.quantization.is_some() {
+        "int8 as it came"
+    } else {
+        "float"
+    };
+    format!(
+        "{}, {} classes{labels}, {precision}",
+        m.arch,
+        m.labels.len()
+    )
 }

@@ -17,7 +17,9 @@ use self::tensors::{Metadata, Tensors};
 use super::arch::Resnet;
 use super::error::ModelError;
 use super::save;
-use crate::bundle::{Bundle, FORMAT, Manifest, Provenance, check_preprocessing};
+use crate::bundle::{Bundle, FORMAT, Manifest, Provenance, Quantization, check_preprocessing};
+use crate::infer::EngineError;
+use crate::kernels::Backend;
 use crate::plain_file;
 use crate::spec::{Activation, Preprocessing};
 
@@ -78,7 +80,11 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
         labels: read.labels,
         preprocessing: read.preprocessing,
         activation: read.activation,
-        quantization: None,
+        quantization: read.quantized.then(|| Quantization {
+            method: "as it came".into(),
+            calibration: source.clone(),
+            images: 0,
+        }),
         provenance: Provenance {
             source: options.source.clone().unwrap_or(source),
             sha256: Some(sha256),
@@ -101,6 +107,8 @@ struct Network {
     imagenet_labels: bool,
     preprocessing: Preprocessing,
     activation: Activation,
+    /// It came so; then the graph is one of our operators.
+    quantized: bool,
 }
 
 fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
@@ -119,6 +127,7 @@ fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Networ
         imagenet_labels,
         preprocessing,
         activation: Activation::Softmax,
+        quantized: false,
     })
 }
 
@@ -131,6 +140,9 @@ fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network,
     drop(bytes);
     let metadata = file.metadata.clone();
     let mut preprocessing = options.preprocessing(&metadata)?;
+    if file.is_quantized() {
+        return from_integers(path, &file, options, preprocessing);
+    }
     let read = file.network(preprocessing.crop as usize).map_err(bad)?;
     if let Some(normalization) = read.normalization {
         if options.mean.is_none() && !metadata.contains_key("mean") {
@@ -146,6 +158,39 @@ fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network,
         imagenet_labels,
         preprocessing,
         activation: read.activation.unwrap_or(Activation::Softmax),
+        quantized: false,
+    })
+}
+
+/// A network that came quantized, with the file's own scales.
+fn from_integers(
+    path: &Path,
+    file: &onnx::File,
+    options: &Options,
+    preprocessing: Preprocessing,
+) -> Result<Network, ModelError> {
+    let bad = |error| ModelError::Onnx {
+        path: path.to_owned(),
+        error,
+    };
+    let read = file.quantized(preprocessing.crop as usize).map_err(bad)?;
+    let backend = Backend::selected().map_err(EngineError::from)?;
+    let graph = read.graph(&preprocessing, backend);
+    let graph = graph.map_err(|(name, reason)| ModelError::Lower {
+        name,
+        op: "quantized".into(),
+        reason,
+    })?;
+    let classes = read.layers.last().map_or(0, |l| l.shape[0]);
+    let (labels, imagenet_labels) = labels(options, &file.metadata, classes)?;
+    Ok(Network {
+        graph,
+        arch: onnx::quantized_arch(&read),
+        labels,
+        imagenet_labels,
+        preprocessing,
+        activation: read.activation.unwrap_or(Activation::Softmax),
+        quantized: true,
     })
 }
 

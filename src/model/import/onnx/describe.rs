@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::layers::{Kind, Layer, Place, Shape};
+use super::layers::{Conv, Kind, Layer, Place, Shape};
+use super::quantized::{self, QuantizedNetwork};
 
 /// Blocks per stage of published depths; how many convolutions a block has tells those apart that share them.
 const PUBLISHED: [(&str, usize, &[usize]); 6] = [
@@ -53,6 +54,53 @@ pub fn arch(layers: &[Layer]) -> String {
         }),
     }
     name
+}
+
+/// The same for a network that came quantized.
+#[must_use]
+pub fn quantized_arch(network: &QuantizedNetwork) -> String {
+    let mut layers = Vec::new();
+    // where each of the network's layers is found: an addition may be two of ours
+    let mut places: Vec<Place> = Vec::new();
+    for layer in &network.layers {
+        let inputs: Vec<Place> = layer.inputs.iter().map(|&place| places[place]).collect();
+        let mut push = |kind: Kind, inputs: Vec<Place>| {
+            layers.push(Layer {
+                name: layer.name.clone(),
+                op: String::new(),
+                kind,
+                inputs,
+                shape: layer.shape,
+            });
+            layers.len() - 1
+        };
+        let place = match &layer.kind {
+            quantized::Kind::Picture => push(Kind::Image, inputs),
+            quantized::Kind::Conv {
+                weights,
+                groups,
+                window,
+            } => {
+                let conv = Conv {
+                    dims: weights.dims,
+                    weights: Vec::new(),
+                    bias: Vec::new(),
+                    groups: *groups,
+                    window: *window,
+                };
+                let place = push(Kind::Conv(conv), vec![inputs[0]]);
+                match inputs.get(1) {
+                    Some(&other) => push(Kind::Add, vec![place, other]),
+                    None => place,
+                }
+            }
+            quantized::Kind::Add => push(Kind::Add, inputs),
+            quantized::Kind::Rescale => push(Kind::Relu, inputs),
+            _ => push(Kind::GlobalAverage, inputs),
+        };
+        places.push(place);
+    }
+    arch(&layers)
 }
 
 /// Convolutions of the longer way into an addition, as far as the next addition or pooling.

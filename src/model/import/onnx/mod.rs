@@ -31,6 +31,7 @@ use std::path::Path;
 
 use tract_nnef::internal::TypedModel;
 
+pub use describe::quantized_arch;
 pub use error::OnnxError;
 pub use quantized::QuantizedNetwork;
 

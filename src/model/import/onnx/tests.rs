@@ -86,7 +86,7 @@ fn bundle(made: Made, change: impl Fn(&mut Options)) -> Result<Manifest, String>
     };
     change(&mut options);
     let bundle = import::import(&path, &options).map_err(|e| e.to_string())?;
-    Ok(bundle.manifest)
+    Ok(bundle.bundle.manifest)
 }
 
 fn says(made: &mut Made, key: &str, value: &str) {

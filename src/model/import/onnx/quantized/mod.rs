@@ -3,11 +3,12 @@
 //!
 //! Two spellings are read. In QDQ files float operators stand between `DequantizeLinear` and `QuantizeLinear`
 //! (`walk.rs`, `float.rs`); in QOperator files one operator does it all (`fused.rs`). `constants.rs` reads weights and
-//! scales, `attributes.rs` windows.
+//! scales, `attributes.rs` windows; `build.rs` makes an int8 graph of the list.
 //! Activations are u8 here: i8 is moved by 128. Weights are i8 around zero; others are re-expressed where that is
 //! exact, and else refused.
 
 mod attributes;
+mod build;
 mod constants;
 mod float;
 mod fused;
