@@ -49,6 +49,7 @@ impl Made {
     ) -> OutletId {
         let shape = [outputs, inputs / groups, kernel, kernel];
         let fan: usize = shape[1..].iter().product();
+        #[allow(clippy::cast_precision_loss)] // a few hundred
         let spread = (2.0 / fan as f32).sqrt();
         let values: Vec<f32> = (0..outputs * fan)
             .map(|_| self.1.normal() * spread)
@@ -115,8 +116,8 @@ impl Made {
 
 fn preprocessing() -> Preprocessing {
     Preprocessing {
-        crop: SIZE as u32,
-        resize: SIZE as u32,
+        crop: u32::try_from(SIZE).unwrap(),
+        resize: u32::try_from(SIZE).unwrap(),
         ..IMAGENET
     }
 }
