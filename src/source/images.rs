@@ -1,7 +1,7 @@
 //! Pictures from files: one, a folder of them, or a pattern. A file that is no picture is skipped, never
 //! a reason to stop.
 //!
-//! JPEG files travel as they are and are decoded by `preprocess`; PNG is decoded here, to RGB. As
+//! JPEG files travel as they are and are decoded by `preprocess`; PNG is decoded by `png`, to RGB. As
 //! torchvision's image loader does it, transparency is dropped and the EXIF orientation ignored.
 
 use std::fs;
@@ -10,19 +10,16 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use image::ImageDecoder;
 use image::codecs::jpeg::JpegDecoder;
-use image::codecs::png::PngDecoder;
-use image::{ImageDecoder, Limits};
 
 use super::uri::ImagesSpec;
-use super::{Event, Source, SourceError, glob};
+use super::{Event, Source, SourceError, glob, png};
 use crate::frame::{Frame, MAX_SIDE, PixelFormat};
 use crate::plain_file;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 20;
-/// The most that decoding a PNG may allocate, in bytes: 8192x8192 pixels of RGB fit.
-const MAX_ALLOC: u64 = 256 << 20;
 /// How deep folders are searched: a tree of sets of classes of pictures.
 const MAX_DEPTH: u32 = 3;
 
@@ -239,7 +236,7 @@ fn look_at(path: &Path, frame: &mut Frame) -> Result<(), SourceError> {
     };
     match frame.data.as_slice() {
         [0xff, 0xd8, 0xff, ..] => look_at_jpeg(frame).map_err(unusable)?,
-        [0x89, b'P', b'N', b'G', ..] => decode_png(frame).map_err(unusable)?,
+        [0x89, b'P', b'N', b'G', ..] => png::decode(frame).map_err(unusable)?,
         [] => return Err(unusable("it is empty".into())),
         _ => return Err(unusable("it is neither JPEG nor PNG".into())),
     }
@@ -256,51 +253,7 @@ fn look_at_jpeg(frame: &mut Frame) -> Result<(), String> {
     Ok(())
 }
 
-/// Replaces a PNG file's bytes by its pixels.
-fn decode_png(frame: &mut Frame) -> Result<(), String> {
-    if !has_sound_palette(&frame.data) {
-        return Err("its palette is damaged".into());
-    }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_ALLOC);
-    let decoder = PngDecoder::with_limits(Cursor::new(&frame.data), limits)
-        .map_err(|error| error.to_string())?;
-    let (width, height) = checked(decoder.dimensions())?;
-    let channels = usize::from(decoder.color_type().channel_count());
-    let deep = usize::from(decoder.color_type().bytes_per_pixel()) / channels;
-    let size = decoder.total_bytes();
-    if size > MAX_ALLOC {
-        return Err(format!("{width}x{height} is too large"));
-    }
-    let mut pixels = vec![0; usize::try_from(size).unwrap_or(0)];
-    decoder
-        .read_image(&mut pixels)
-        .map_err(|error| error.to_string())?;
-    frame.data = to_rgb(pixels, channels, deep);
-    frame.format = PixelFormat::Rgb3;
-    (frame.width, frame.height, frame.stride) = (width, height, width as usize * 3);
-    Ok(())
-}
-
-/// Whether a PNG file's palette, if it has one, is of whole colours. png 0.18 panics where it is not.
-fn has_sound_palette(file: &[u8]) -> bool {
-    let mut chunks = file.get(8..).unwrap_or_default();
-    while let [a, b, c, d, kind @ ..] = chunks {
-        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-        match kind.get(..4) {
-            Some(b"PLTE") => return length.is_multiple_of(3),
-            Some(b"IDAT") | None => return true,
-            _ => {}
-        }
-        // the type before the contents, a sum behind them
-        chunks = kind.get(length.saturating_add(8)..).unwrap_or_default();
-    }
-    true
-}
-
-fn checked((width, height): (u32, u32)) -> Result<(u32, u32), String> {
+pub(super) fn checked((width, height): (u32, u32)) -> Result<(u32, u32), String> {
     if width == 0 || height == 0 {
         return Err("there is nothing in it".into());
     }
@@ -310,25 +263,6 @@ fn checked((width, height): (u32, u32)) -> Result<(u32, u32), String> {
         ));
     }
     Ok((width, height))
-}
-
-/// Grey, grey and alpha, RGB or RGBA of 1 or 2 bytes (native order) a channel to RGB of 1 byte.
-/// Alpha is dropped, and so is the low byte.
-fn to_rgb(pixels: Vec<u8>, channels: usize, deep: usize) -> Vec<u8> {
-    if (channels, deep) == (3, 1) {
-        return pixels;
-    }
-    let high = if cfg!(target_endian = "little") {
-        deep - 1
-    } else {
-        0
-    };
-    let colours = if channels < 3 { [0, 0, 0] } else { [0, 1, 2] };
-    let mut rgb = Vec::with_capacity(pixels.len() / (channels * deep) * 3);
-    for pixel in pixels.chunks_exact(channels * deep) {
-        rgb.extend(colours.map(|channel| pixel[channel * deep + high]));
-    }
-    rgb
 }
 
 #[cfg(test)]
@@ -508,13 +442,6 @@ mod tests {
             folder_as_file.contains("not a plain file"),
             "{folder_as_file}"
         );
-    }
-
-    #[test]
-    fn a_png_whose_palette_ends_amid_a_colour_is_refused() {
-        let file = include_bytes!("../../fuzz/seeds/picture/uneven_palette.png");
-        let error = decode(Path::new("a.png"), file.to_vec()).unwrap_err();
-        assert!(error.to_string().contains("palette"), "{error}");
     }
 
     #[test]

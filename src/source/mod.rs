@@ -16,6 +16,7 @@ pub mod http;
 pub mod images;
 mod intake;
 pub mod pipe;
+mod png;
 mod steps;
 pub mod stream;
 pub mod uri;

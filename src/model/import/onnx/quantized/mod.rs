@@ -9,6 +9,8 @@
 
 mod attributes;
 mod build;
+#[cfg(test)]
+mod build_tests;
 mod constants;
 mod float;
 mod fused;

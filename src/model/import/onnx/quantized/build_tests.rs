@@ -1,0 +1,60 @@
+//! The int8 graph of a quantized file against tract's own run of the file.
+
+use tract_onnx::prelude::*;
+
+use super::tests::{Of, SIZE, qdq, read};
+use crate::infer::engine::{normalization, normalize};
+use crate::kernels::Backend;
+use crate::kernels::dispatch::available;
+use crate::model::import::IMAGENET;
+use crate::random::Random;
+use crate::spec::Preprocessing;
+
+/// The operators of ours, on a picture of bytes, give what tract gives for the file on the normalized picture.
+fn engine_agrees(bytes: &[u8], step: f32) {
+    let size = u32::try_from(SIZE).unwrap();
+    let preprocessing = Preprocessing {
+        crop: size,
+        resize: size,
+        ..IMAGENET
+    };
+    let mut random = Random::new(4);
+    let picture: Vec<u8> = (0..3 * SIZE * SIZE).map(|_| random.byte()).collect();
+    let table = normalization(IMAGENET.mean, IMAGENET.std);
+    let normalized = normalize(&picture, &table, SIZE).unwrap();
+    let model = tract_onnx::onnx().model_for_read(&mut &bytes[..]).unwrap();
+    let plan = model.into_typed().unwrap().into_runnable().unwrap();
+    let scores = |output: TVec<TValue>| -> Vec<f32> {
+        output[0]
+            .try_as_plain_ram()
+            .unwrap()
+            .as_slice::<f32>()
+            .unwrap()
+            .to_vec()
+    };
+    let want = scores(plan.run(tvec!(normalized.into_tvalue())).unwrap());
+    let network = read(bytes);
+    for isa in available() {
+        let graph = network
+            .graph(&preprocessing, Backend::new(isa).unwrap())
+            .unwrap();
+        let picture = Tensor::from_shape(&[1, SIZE, SIZE, 3], &picture).unwrap();
+        let got = scores(
+            graph
+                .into_runnable()
+                .unwrap()
+                .run(tvec!(picture.into_tvalue()))
+                .unwrap(),
+        );
+        assert_eq!(got.len(), want.len());
+        for (a, b) in got.iter().zip(&want) {
+            assert!((a - b).abs() < 1.01 * step, "{isa}: {got:?} {want:?}");
+        }
+    }
+}
+
+#[test]
+fn every_backend_computes_what_tract_computes_of_the_file() {
+    engine_agrees(&qdq(Of::U8), 0.01);
+    engine_agrees(&qdq(Of::I8), 0.01);
+}
