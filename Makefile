@@ -46,6 +46,7 @@ test-all: test test-arm test-vm test-avx512 test-deb deb test-vm-systemd fuzz ##
 	cargo clippy --all-targets -- -D warnings
 	cargo test --features tools --test streams -- --ignored
 	cargo test --features pages --lib -- cli::pages
+	tests/peers/run.sh
 	models/train/smoke.sh
 	DATA=$(DATA) models/check.sh
 

@@ -1,0 +1,117 @@
+"""torchvision's networks with seeded weights, and the files that people make of them: weights, ONNX by both of
+PyTorch's exporters, and what ONNX Runtime's static quantizer makes of that."""
+
+import logging
+import warnings
+from dataclasses import dataclass
+
+import onnx
+import torch
+import torchvision
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from safetensors.torch import save_file
+
+import pictures
+
+CLASSES = 50
+SETTLING = 4  # batches of 16 pictures
+
+warnings.filterwarnings("ignore")
+for chatty in ("torch.onnx", "onnxscript", "root"):
+    logging.getLogger(chatty).setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """One way to quantize."""
+
+    form: str  # qdq or qoperator
+    activations: str  # u8 or s8
+    per_channel: bool
+
+    def __str__(self):
+        return f"{self.form} {self.activations}s8 per {'channel' if self.per_channel else 'tensor'}"
+
+
+def network(name, size, seed):
+    """Weights as PyTorch starts them, normalizations as if trained: each its own factors and summands, small factors
+    where a block ends, and the statistics of what really flows through it."""
+    torch.manual_seed(seed)
+    net = getattr(torchvision.models, name)(weights=None, num_classes=CLASSES)
+    last = "bn3" if hasattr(net.layer1[0], "bn3") else "bn2"
+    for path, module in net.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            ends_block = path.startswith("layer") and path.endswith(last)
+            torch.nn.init.uniform_(module.weight, *((0.1, 0.4) if ends_block else (0.5, 1.5)))
+            torch.nn.init.normal_(module.bias, 0.0, 0.2)
+            module.momentum = None  # the mean over all batches
+    net.train()
+    with torch.no_grad():
+        for batch in range(SETTLING):
+            net(torch.from_numpy(pictures.normalized(pictures.some(16, size, seed + 1 + batch))))
+    return net.eval()
+
+
+def logits(net, values):
+    with torch.no_grad():
+        return net(torch.from_numpy(values)).numpy()
+
+
+def write_weights(net, stem):
+    """As safetensors and as PyTorch's own file."""
+    state = {key: value.contiguous() for key, value in net.state_dict().items()}
+    safe, pth = stem.with_suffix(".safetensors"), stem.with_suffix(".pth")
+    save_file(state, safe)
+    torch.save(state, pth)
+    return [("safetensors", safe), ("pth", pth)]
+
+
+def export(net, stem, size, dynamo):
+    path = stem.with_name(f"{stem.name}-{'dynamo' if dynamo else 'script'}.onnx")
+    example = torch.zeros(1, 3, size, size)
+    torch.onnx.export(net, (example,), path, dynamo=dynamo, input_names=["image"], verbose=False)
+    return path
+
+
+class Reader(CalibrationDataReader):
+    """Gives the quantizer one picture after the other."""
+
+    def __init__(self, values):
+        self.values = iter(values)
+
+    def get_next(self):
+        value = next(self.values, None)
+        return None if value is None else {"image": value[None]}
+
+
+def quantize(float_path, way, values, reduce_range):
+    """`reduce_range` halves the weights' range, which ONNX Runtime advises where its own sums of 16 bits overflow."""
+    prepared = float_path.with_name(f"{float_path.stem}-prepared.onnx")
+    if not prepared.exists():
+        onnx.save(onnx.load(float_path), prepared)  # in one file: the next step cannot do with two
+        quant_pre_process(str(prepared), str(prepared), skip_symbolic_shape=True)
+    path = float_path.with_name(f"{float_path.stem}-{str(way).replace(' ', '-')}.onnx")
+    types = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
+    quantize_static(
+        str(prepared),
+        str(path),
+        Reader(values),
+        quant_format=QuantFormat.QDQ if way.form == "qdq" else QuantFormat.QOperator,
+        activation_type=types[way.activations],
+        weight_type=QuantType.QInt8,
+        per_channel=way.per_channel,
+        reduce_range=reduce_range,
+    )
+    return path
+
+
+def output_step(path):
+    """The scale of the logits: that of the last DequantizeLinear."""
+    graph = onnx.load(path).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    last = makers[graph.output[0].name]
+    if last.op_type != "DequantizeLinear":
+        raise ValueError(f"{path.name} ends with {last.op_type}, not with DequantizeLinear")
+    scales = [t for t in graph.initializer if t.name == last.input[1]]
+    return float(onnx.numpy_helper.to_array(scales[0]))
