@@ -67,7 +67,9 @@ impl Outline {
             } else if halves {
                 return Err(odd(&layers[end], "the first stage halves the picture"));
             }
-            stages.last_mut().map(|stage| stage.push(residual));
+            if let Some(stage) = stages.last_mut() {
+                stage.push(residual);
+            }
         }
         let head = layers.len() - 1;
         let average = writer(layers, layers[head].input)

@@ -33,12 +33,15 @@ pub struct Elimination {
 }
 
 impl Covariance {
-    fn damped(&self) -> Array2<f64> {
-        let n = self.matrix.nrows();
+    fn ridge(&self) -> f64 {
         #[allow(clippy::cast_precision_loss)] // channels
-        let mean = self.matrix.diag().sum() / n.max(1) as f64;
+        let mean = self.matrix.diag().sum() / self.matrix.nrows().max(1) as f64;
+        (mean * RIDGE).max(1e-12)
+    }
+
+    fn damped(&self) -> Array2<f64> {
         let mut damped = self.matrix.clone();
-        let ridge = (mean * RIDGE).max(1e-12);
+        let ridge = self.ridge();
         damped.diag_mut().iter_mut().for_each(|v| *v += ridge);
         damped
     }
@@ -61,12 +64,17 @@ impl Elimination {
         let n = covariance.mean.len();
         let factor = Cholesky::of(covariance.damped()).ok_or_else(not_finite)?;
         let mut inverse = factor.inverse();
+        let ridge = covariance.ridge();
         let mut gram = reader.t().dot(reader);
         let whole = (&gram * &covariance.matrix).sum();
         let mut left: Vec<usize> = (0..n).collect();
         let (mut order, mut error, mut lost) = (Vec::with_capacity(n), vec![0.0], 0.0);
         while !left.is_empty() {
-            let cost = |c: usize| gram[[c, c]].max(0.0) / inverse[[c, c]];
+            let cost = |c: usize| {
+                // what of the channel the others cannot say, less what the ridge added to it
+                let own = (1.0 / inverse[[c, c]] - ridge).max(0.0);
+                gram[[c, c]].max(0.0) * own
+            };
             let cheapest = (0..left.len()).min_by(|&a, &b| {
                 let (a, b) = (left[a], left[b]);
                 cost(a).total_cmp(&cost(b)).then(a.cmp(&b))

@@ -157,7 +157,7 @@ fn noise(random: &mut Random) -> Vec<u8> {
     let cells: Vec<u8> = (0..64).map(|_| random.byte()).collect();
     let pixel = |i: usize| {
         let cell = cells[i / SIDE / 8 * 8 + i % SIDE / 8];
-        colour.map(|c| c / 2 + cell / 4 + (i % 7) as u8 * 9)
+        colour.map(|c| c / 2 + cell / 4)
     };
     (0..SIDE * SIDE).flat_map(pixel).collect()
 }
