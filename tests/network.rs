@@ -72,7 +72,12 @@ fn the_float_network_agrees_with_pytorch() {
 fn the_int8_network_stays_near_the_float_one() {
     let float = common::tiny_float();
     // ranges measured on the very kind of picture that is classified, as a user's are
-    let bundle = quantize::on_pictures(&float, &[0, 1, 2, 3].map(common::picture)).unwrap();
+    let bundle = quantize::on_pictures(
+        &float,
+        [0, 1, 2, 3].map(common::picture).into_iter(),
+        "four",
+    )
+    .unwrap();
     for (k, want) in golden_logits().iter().enumerate() {
         let got = logits(&bundle, k);
         let error = relative_error(&got, want);

@@ -294,6 +294,7 @@ mod tests {
                         at % g.out_c,
                     );
                     let t = expected(&op, &x, place);
+                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped
                     let want = (t.clamp(-128.0, 127.0).round_ties_even() + 128.0) as u8;
                     assert_eq!(y ^ flip, want, "{isa} {shape:?} at {place:?}");
                 }

@@ -12,14 +12,10 @@ impl Layer {
     /// The outlets whose values its operator reads; the residual is not among them.
     #[must_use]
     pub fn reads(&self) -> Vec<OutletId> {
-        let Kind::Float(float) = &self.kind else {
-            return vec![self.input];
-        };
-        let outlets = float.operands.iter().filter_map(|o| match o {
-            Operand::Activation(outlet) => Some(*outlet),
-            Operand::Constant(_) => None,
-        });
-        outlets.collect()
+        match self.kind {
+            Kind::Float(_) => self.operands().collect(),
+            _ => vec![self.input],
+        }
     }
 
     /// All outlets that it reads, the residual among them.

@@ -118,8 +118,8 @@ pub enum ModelError {
         path: PathBuf,
         error: std::io::Error,
     },
-    #[error("data-free quantization is not there yet; use --calib or --float")]
-    NoDataFree,
+    #[error("the network has no layer {0}; `resnetd inspect` lists them")]
+    NoLayer(String),
     #[error(
         "{path} is a float bundle, whose features are not to be had; make an int8 one of it with `resnetd-model quantize`",
         path = path.display()

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
-use super::calibrate::{Histogram, Method, quant};
+use super::calibrate::{Method, quant};
+use super::equalize::equalize;
 use super::error::{ModelError, tract};
 use super::layers::Layer;
 use super::lower;
+use super::profile::Profile;
+use super::recipe::Recipe;
 use super::rewrite;
 use crate::kernels::Backend;
 use crate::spec::Preprocessing;
@@ -47,7 +50,7 @@ impl FloatNetwork {
         })
     }
 
-    /// Runs one normalized picture; adds its activations to `histograms` (one per measured outlet)
+    /// Runs one normalized picture; adds its activations to `profiles` (one per measured outlet)
     /// and gives the logits.
     ///
     /// # Errors
@@ -55,11 +58,12 @@ impl FloatNetwork {
     pub fn measure(
         &self,
         picture: Tensor,
-        histograms: &mut [Histogram],
+        profiles: &mut [Profile],
     ) -> Result<Vec<f32>, ModelError> {
         let outputs = self.plan.run(tvec!(picture.into_tvalue()))?;
-        for (histogram, values) in histograms.iter_mut().zip(&outputs) {
-            histogram.add(values.try_as_plain_ram()?.as_slice::<f32>()?);
+        for (profile, values) in profiles.iter_mut().zip(&outputs) {
+            let channels = values.shape().get(1).copied().unwrap_or(1);
+            profile.add(channels, values.try_as_plain_ram()?.as_slice::<f32>()?);
         }
         let logits = outputs.last().context("no output")?;
         Ok(logits.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
@@ -77,28 +81,60 @@ impl FloatNetwork {
         Ok(names.zip(outputs).collect())
     }
 
-    /// The int8 graph, with the ranges that `method` chooses; layers of the names in `keep_float` stay float.
+    /// The int8 graph after `recipe`, by what was measured; layers of the names in `keep_float` stay float.
     ///
     /// # Errors
     /// If a range or a weight is not finite.
     pub fn quantize(
         &self,
-        histograms: &[Histogram],
-        method: Method,
+        profiles: &[Profile],
+        recipe: Recipe,
         (preprocessing, keep_float): (&Preprocessing, &BTreeSet<String>),
         backend: Backend,
     ) -> Result<TypedModel, ModelError> {
+        let by_outlet = |of: fn(&Profile) -> Vec<f32>| -> HashMap<OutletId, Vec<f32>> {
+            let outlets = self.measured.iter().copied();
+            outlets.zip(profiles.iter().map(of)).collect()
+        };
+        let (mut layers, mut means) = (self.layers.clone(), by_outlet(Profile::means));
+        let highest = by_outlet(Profile::highest);
+        let divided = if recipe.equalize {
+            equalize(&mut layers, &highest)?
+        } else {
+            HashMap::new()
+        };
         let mut quants = HashMap::new();
-        for (outlet, histogram) in self.measured.iter().zip(histograms) {
-            quants.insert(*outlet, quant(histogram.range(method)).map_err(tract)?);
+        for (outlet, profile) in self.measured.iter().zip(profiles) {
+            let mut range = profile.histogram.range(recipe.method);
+            if let Some(by) = divided.get(outlet) {
+                let largest = highest[outlet].iter().zip(by).map(|(h, by)| h / by);
+                let method = recipe.method;
+                range = equalized(profile, method, largest.fold(0.0, f32::max));
+                if let Some(means) = means.get_mut(outlet) {
+                    means.iter_mut().zip(by).for_each(|(mean, by)| *mean /= by);
+                }
+            }
+            quants.insert(*outlet, quant(range).map_err(tract)?);
+        }
+        if !recipe.correct {
+            means.clear();
         }
         let plan = rewrite::Plan {
             source: self.source,
             quants,
+            means,
+            fit_weights: recipe.fit,
             preprocessing,
             keep_float,
             backend,
         };
-        rewrite::int8_graph(&self.layers, plan)
+        rewrite::int8_graph(&layers, plan)
     }
+}
+
+/// The range of a tensor whose channels were divided: up to its largest value now. It has a sign where it had one.
+fn equalized(profile: &Profile, method: Method, largest: f32) -> (f32, f32) {
+    let (low, high) = profile.histogram.range(method);
+    let side = |before: f32, now: f32| if before == 0.0 { 0.0 } else { now };
+    (side(low, -largest), side(high, largest))
 }

@@ -85,6 +85,18 @@ pub enum Operand {
 }
 
 impl Layer {
+    /// What a layer that tract runs reads.
+    pub fn operands(&self) -> impl Iterator<Item = OutletId> {
+        let operands = match &self.kind {
+            Kind::Float(float) => &float.operands[..],
+            _ => &[],
+        };
+        operands.iter().filter_map(|operand| match operand {
+            Operand::Activation(outlet) => Some(*outlet),
+            Operand::Constant(_) => None,
+        })
+    }
+
     /// Whether its output needs a scale of its own.
     #[must_use]
     pub fn is_measured(&self) -> bool {

@@ -3,17 +3,19 @@
 //!
 //! `pull` fetches published weights, `import` reads weights, `arch` knows what a ResNet looks like and builds it as a
 //! float graph of `float_layers`, `lower` finds in a float graph the `layers` that our fused operators cover, `float` runs it with every activation
-//! in view, `calibrate` chooses ranges, `round` makes integers of weights, `rewrite` builds the int8
-//! graph, `quantize` does all that for a bundle. `dataset` and `sweep` go over labelled pictures, `eval`
+//! in view, `profile` keeps what they were like, `calibrate` chooses ranges, `equalize` evens out channels, `round` makes integers of weights, `recipe` says which, `rewrite` builds the int8
+//! graph, `quantize` does all that for a bundle, `compare` says which recipe is best, `pictures` makes some up. `dataset` and `sweep` go over labelled pictures, `eval`
 //! measures, `synth` makes networks up, `save` turns a graph and its manifest into a bundle. `teach` gives a
 //! bundle new labels, `diff` compares two bundles layer by layer. `prune` makes a float network smaller; `emit` makes a
 //! float graph of its layers again, `export` a file of weights for training.
 
 pub mod arch;
 pub mod calibrate;
+pub mod compare;
 pub mod dataset;
 pub mod diff;
 pub mod emit;
+pub mod equalize;
 pub mod error;
 pub mod eval;
 pub mod export;
@@ -22,9 +24,12 @@ pub mod float_layers;
 pub mod import;
 pub mod layers;
 pub mod lower;
+pub mod pictures;
+pub mod profile;
 pub mod prune;
 pub mod pull;
 pub mod quantize;
+pub mod recipe;
 pub mod rewrite;
 pub mod round;
 pub mod save;

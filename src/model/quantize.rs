@@ -1,16 +1,17 @@
-//! From a float bundle to an int8 one: measure activations on pictures, choose ranges, round.
+//! From a float bundle to an int8 one: measure activations on pictures, choose a recipe, round.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use tract_nnef::internal::*;
 
-use super::calibrate::{Histogram, Method};
+use super::compare::Compared;
 use super::dataset::Dataset;
 use super::error::ModelError;
-use super::eval::share;
 use super::float::FloatNetwork;
+use super::pictures;
+use super::profile::Profile;
+use super::recipe::Recipe;
 use super::save;
 use super::sweep::sweep;
 use crate::bundle::{Bundle, Manifest, Quantization};
@@ -20,24 +21,27 @@ use crate::infer::registry::OPERATORS;
 use crate::kernels::Backend;
 use crate::random::Random;
 
-/// What measured best: see docs/QUANTIZATION.md.
-pub const METHOD: Method = Method::Minmax;
 /// Pictures that ranges are measured on.
 const CALIBRATION: usize = 512;
-/// Other pictures that `--report` compares on.
+/// Other pictures that recipes are compared on.
 const HELD_OUT: usize = 1000;
+/// Of them, where only a choice is made.
+const TO_CHOOSE: usize = 200;
+/// Made-up pictures, where there are no others.
+const MADE_UP: usize = 64;
 
 /// A float bundle whose activations have been measured.
 pub struct Calibrated {
-    network: FloatNetwork,
-    histograms: Vec<Histogram>,
-    manifest: Manifest,
+    pub(super) network: FloatNetwork,
+    pub(super) manifest: Manifest,
+    profiles: Vec<Profile>,
     path: PathBuf,
     data: String,
     /// The pictures that were measured, as places in their set.
     measured: Vec<usize>,
     images: usize,
     backend: Backend,
+    keep_float: BTreeSet<String>,
 }
 
 impl Calibrated {
@@ -46,22 +50,27 @@ impl Calibrated {
     /// # Errors
     /// If the bundle is not a float ResNet, or the pictures cannot be read.
     pub fn measure(path: &Path, set: &Dataset) -> Result<Self, ModelError> {
-        let mut found = Self::open(&Bundle::open(path, OPERATORS)?)?;
+        Self::measure_bundle(&Bundle::open(path, OPERATORS)?, set)
+    }
+
+    /// As [`Self::measure`], of a bundle in memory.
+    ///
+    /// # Errors
+    /// As [`Self::measure`].
+    pub fn measure_bundle(bundle: &Bundle, set: &Dataset) -> Result<Self, ModelError> {
+        let mut found = Self::open(bundle)?;
         let chosen = set.spread(CALIBRATION, &[]);
-        let table = normalization(
-            found.manifest.preprocessing.mean,
-            found.manifest.preprocessing.std,
-        );
-        let size = found.manifest.preprocessing.crop as usize;
+        let p = &found.manifest.preprocessing;
+        let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
         let swept = sweep(
             "measuring activations",
             (set, &chosen),
-            &found.manifest.preprocessing,
-            || Ok(vec![Histogram::default(); found.network.measured.len()]),
-            |histograms, picture| {
+            p,
+            || Ok(vec![Profile::default(); found.network.measured.len()]),
+            |profiles, picture| {
                 found
                     .network
-                    .measure(normalize(picture, &table, size)?, histograms)
+                    .measure(normalize(picture, &table, size)?, profiles)
                     .map(|_| ())
             },
         )?;
@@ -74,11 +83,8 @@ impl Calibrated {
             .to_string_lossy()
             .into_owned();
         for state in swept.states {
-            found
-                .histograms
-                .iter_mut()
-                .zip(state)
-                .for_each(|(sum, h)| sum.merge(h));
+            let sums = found.profiles.iter_mut().zip(state);
+            sums.for_each(|(sum, p)| sum.merge(p));
         }
         Ok(found)
     }
@@ -92,7 +98,7 @@ impl Calibrated {
         let backend = Backend::selected().map_err(EngineError::from)?;
         let network = FloatNetwork::new(&read_graph(bundle, backend)?)?;
         Ok(Self {
-            histograms: vec![Histogram::default(); network.measured.len()],
+            profiles: vec![Profile::default(); network.measured.len()],
             network,
             manifest: bundle.manifest.clone(),
             path: bundle.path.clone(),
@@ -100,7 +106,22 @@ impl Calibrated {
             measured: Vec::new(),
             images: 0,
             backend,
+            keep_float: BTreeSet::new(),
         })
+    }
+
+    /// Layers of these names stay float.
+    ///
+    /// # Errors
+    /// If there is no layer of a name.
+    pub fn keep_float(&mut self, names: &[String]) -> Result<(), ModelError> {
+        for name in names {
+            if !self.network.layers.iter().any(|l| l.name == *name) {
+                return Err(ModelError::NoLayer(name.clone()));
+            }
+            self.keep_float.insert(name.clone());
+        }
+        Ok(())
     }
 
     /// Pictures measured.
@@ -109,113 +130,59 @@ impl Calibrated {
         self.images
     }
 
-    fn graph(&self, method: Method) -> Result<TypedModel, ModelError> {
-        self.network.quantize(
-            &self.histograms,
-            method,
-            (&self.manifest.preprocessing, &BTreeSet::new()),
-            self.backend,
-        )
+    /// The int8 graph after `recipe`.
+    pub(super) fn graph(&self, recipe: Recipe) -> Result<TypedModel, ModelError> {
+        let how = (&self.manifest.preprocessing, &self.keep_float);
+        self.network
+            .quantize(&self.profiles, recipe, how, self.backend)
     }
 
     /// The int8 bundle, called `name`.
     ///
     /// # Errors
     /// If it cannot be put together.
-    pub fn bundle(&self, method: Method, name: String) -> Result<Bundle, ModelError> {
+    pub fn bundle(&self, recipe: Recipe, name: String) -> Result<Bundle, ModelError> {
         let mut manifest = self.manifest.clone();
         manifest.name = name;
         manifest.quantization = Some(Quantization {
-            method: method.to_string(),
+            method: recipe.to_string(),
             calibration: self.data.clone(),
             images: self.images,
         });
         manifest.accuracy = None;
-        save::bundle(&self.path, self.graph(method)?, manifest)
+        save::bundle(&self.path, self.graph(recipe)?, manifest)
     }
 
-    /// A table of the methods, on pictures that ranges were not measured on: how often the int8
-    /// network gives the float network's label, and how far its logits are off.
+    /// All recipes, on pictures of `set` that ranges were not measured on; fewer pictures where `only_choose`.
     ///
     /// # Errors
     /// As for [`Self::measure`].
-    pub fn report(&self, set: &Dataset) -> Result<String, ModelError> {
-        let p = &self.manifest.preprocessing;
-        let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
-        let pictures = set.spread(HELD_OUT, &self.measured);
-        if pictures.is_empty() {
-            let measured = self.measured.len();
-            return Ok(format!(
-                "not compared: all {measured} pictures were used to measure ranges\n"
-            ));
-        }
-        let float = sweep(
-            "float",
-            (set, &pictures),
-            p,
-            || Ok(()),
-            |(), picture| {
-                self.network
-                    .measure(normalize(picture, &table, size)?, &mut [])
-            },
-        )?;
-        let mut text = format!("{:12}{:>12}{:>14}\n", "method", "same label", "logit error");
-        for method in Method::ALL {
-            let plan = self.graph(method)?.into_runnable()?;
-            let int8 = sweep(
-                &method.to_string(),
-                (set, &pictures),
-                p,
-                || Ok(()),
-                |(), picture| {
-                    let input = Tensor::from_shape(&[1, size, size, 3], picture)?;
-                    let output = plan.run(tvec!(input.into_tvalue()))?;
-                    Ok(output[0].try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
-                },
-            )?;
-            let pairs = float
-                .results
-                .iter()
-                .zip(&int8.results)
-                .map(|(f, i)| (&f.1[..], &i.1[..]));
-            let (same, error) = compare(pairs);
-            writeln!(text, "{method:12}{:>10.2} %{error:>14.5}", same * 100.0).ok();
-        }
-        Ok(text)
+    pub fn compare(&self, set: &Dataset, only_choose: bool) -> Result<Compared, ModelError> {
+        let most = if only_choose { TO_CHOOSE } else { HELD_OUT };
+        let pictures = set.spread(most, &self.measured);
+        Compared::new(self, (set, &pictures))
     }
 }
 
-/// Share of equal labels, and the root mean square of the logits' difference over that of the logits.
-fn compare<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a [f32])>) -> (f64, f64) {
-    let top = |v: &[f32]| (0..v.len()).max_by(|&a, &b| v[a].total_cmp(&v[b]));
-    let (mut same, mut count, mut error, mut power) = (0, 0, 0.0, 0.0);
-    for (float, int8) in pairs {
-        count += 1;
-        same += usize::from(top(float) == top(int8));
-        for (f, i) in float.iter().zip(int8) {
-            error += f64::from(f - i).powi(2);
-            power += f64::from(*f).powi(2);
-        }
-    }
-    (share(same, count), (error / power).sqrt())
-}
-
-/// Quantizes a float bundle, its ranges measured on RGB pictures of the network's size.
+/// Quantizes a float bundle, its ranges measured on RGB pictures of the network's size, which `data` names.
 ///
 /// # Errors
 /// If the bundle is not a float ResNet.
-pub fn on_pictures(bundle: &Bundle, pictures: &[Vec<u8>]) -> Result<Bundle, ModelError> {
+pub fn on_pictures(
+    bundle: &Bundle,
+    pictures: impl Iterator<Item = Vec<u8>>,
+    data: &str,
+) -> Result<Bundle, ModelError> {
     let mut found = Calibrated::open(bundle)?;
     let p = &found.manifest.preprocessing;
     let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
     for picture in pictures {
-        found
-            .network
-            .measure(normalize(picture, &table, size)?, &mut found.histograms)?;
+        let picture = normalize(&picture, &table, size)?;
+        found.network.measure(picture, &mut found.profiles)?;
+        found.images += 1;
     }
-    found.images = pictures.len();
-    found.data = "made pictures".into();
-    found.bundle(METHOD, bundle.manifest.name.clone())
+    found.data = data.into();
+    found.bundle(Recipe::DEFAULT, bundle.manifest.name.clone())
 }
 
 /// As [`on_pictures`], on two pictures of seeded noise: for networks without meaning.
@@ -225,6 +192,16 @@ pub fn on_pictures(bundle: &Bundle, pictures: &[Vec<u8>]) -> Result<Bundle, Mode
 pub fn synthetic(bundle: &Bundle, seed: u64) -> Result<Bundle, ModelError> {
     let size = bundle.manifest.preprocessing.crop as usize;
     let mut random = Random::new(seed ^ 0x5eed);
-    let mut noise = || (0..3 * size * size).map(|_| random.byte()).collect();
-    on_pictures(bundle, &[noise(), noise()])
+    let noise = (0..2).map(|_| (0..3 * size * size).map(|_| random.byte()).collect());
+    on_pictures(bundle, noise, "made pictures")
+}
+
+/// As [`on_pictures`], without anybody's pictures: on made-up ones that have a photograph's statistics.
+///
+/// # Errors
+/// If the bundle is not a float ResNet.
+pub fn data_free(bundle: &Bundle) -> Result<Bundle, ModelError> {
+    let size = bundle.manifest.preprocessing.crop as usize;
+    let made = pictures::dead_leaves(size, 1).take(MADE_UP);
+    on_pictures(bundle, made, "no pictures: dead leaves")
 }

@@ -258,6 +258,9 @@ fn look_at_jpeg(frame: &mut Frame) -> Result<(), String> {
 
 /// Replaces a PNG file's bytes by its pixels.
 fn decode_png(frame: &mut Frame) -> Result<(), String> {
+    if !has_sound_palette(&frame.data) {
+        return Err("its palette is damaged".into());
+    }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
@@ -279,6 +282,22 @@ fn decode_png(frame: &mut Frame) -> Result<(), String> {
     frame.format = PixelFormat::Rgb3;
     (frame.width, frame.height, frame.stride) = (width, height, width as usize * 3);
     Ok(())
+}
+
+/// Whether a PNG file's palette, if it has one, is of whole colours. png 0.18 panics where it is not.
+fn has_sound_palette(file: &[u8]) -> bool {
+    let mut chunks = file.get(8..).unwrap_or_default();
+    while let [a, b, c, d, kind @ ..] = chunks {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        match kind.get(..4) {
+            Some(b"PLTE") => return length.is_multiple_of(3),
+            Some(b"IDAT") | None => return true,
+            _ => {}
+        }
+        // the type before the contents, a sum behind them
+        chunks = kind.get(length.saturating_add(8)..).unwrap_or_default();
+    }
+    true
 }
 
 fn checked((width, height): (u32, u32)) -> Result<(u32, u32), String> {
@@ -489,6 +508,13 @@ mod tests {
             folder_as_file.contains("not a plain file"),
             "{folder_as_file}"
         );
+    }
+
+    #[test]
+    fn a_png_whose_palette_ends_amid_a_colour_is_refused() {
+        let file = include_bytes!("../../fuzz/seeds/picture/uneven_palette.png");
+        let error = decode(Path::new("a.png"), file.to_vec()).unwrap_err();
+        assert!(error.to_string().contains("palette"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `resnetd-model pull`: published weights, by their name, to a bundle.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -59,7 +58,7 @@ impl Args {
         if !self.float {
             bundle = match &set {
                 Some(set) => calibrated(&bundle, set, &self.out)?,
-                None => data_free(&bundle)?,
+                None => quantize::data_free(&bundle)?,
             };
             let ranges = bundle.manifest.quantization.as_ref();
             let method = ranges.map_or("", |q| q.method.as_str());
@@ -73,19 +72,9 @@ impl Args {
     }
 }
 
-/// Quantized on pictures. The float bundle lies beside its place meanwhile, as calibration reads it from a file.
+/// Quantized on pictures.
 fn calibrated(bundle: &Bundle, set: &Dataset, out: &Path) -> Result<Bundle, ModelError> {
-    let mut float = out.as_os_str().to_owned();
-    float.push(".float.partial");
-    let float = PathBuf::from(float);
-    bundle.write(&float)?;
-    let measured = quantize::Calibrated::measure(&float, set);
-    fs::remove_file(&float).ok();
-    measured?.bundle(quantize::METHOD, super::name_of(out))
-}
-
-/// Quantized without pictures.
-fn data_free(_: &Bundle) -> Result<Bundle, ModelError> {
-    // THE CALL SITE: crate::model::quantize::data_free(bundle)
-    Err(ModelError::NoDataFree)
+    let measured = quantize::Calibrated::measure_bundle(bundle, set)?;
+    let recipe = measured.compare(set, true)?.best();
+    measured.bundle(recipe, super::name_of(out))
 }

@@ -262,7 +262,7 @@ fn what_is_left_quantizes_and_runs_and_has_the_layers_names() {
     );
     let mut random = Random::new(4);
     let pictures: Vec<_> = (0..4).map(|_| noise(&mut random)).collect();
-    let int8 = quantize::on_pictures(&found.bundle, &pictures).unwrap();
+    let int8 = quantize::on_pictures(&found.bundle, pictures.iter().cloned(), "noise").unwrap();
     int8.write(&path).unwrap();
     let mut engine = Engine::load(&path, Threads::ONE).unwrap();
     engine.picture().unwrap().copy_from_slice(&pictures[0]);

@@ -4,7 +4,7 @@ use tract_nnef::internal::*;
 
 use super::super::error::{ModelError, tract};
 use super::super::layers::{Convolution, Kind, Layer, Weights, Window};
-use super::super::round::{fold_normalization, round};
+use super::super::round::{Rounding, fold_normalization, round};
 use super::Build;
 use crate::infer::qadd::QAdd;
 use crate::infer::qconv::{ConvParams, QConv};
@@ -67,7 +67,7 @@ impl Build<'_> {
         weights: &Weights,
         input: Quant,
     ) -> Result<Box<dyn TypedOp>, ModelError> {
-        let r = round(weights, input.scale)?;
+        let r = round(weights, input.scale, self.rounding(layer))?;
         let weights = weights::Weights::new(&r.weights, self.plan.backend)?;
         let name = layer.name.clone();
         Ok(Box::new(QDense::new(
@@ -99,9 +99,9 @@ impl Build<'_> {
         };
         let rounded = if picture {
             let folded = fold_normalization(&conv.weights, self.plan.preprocessing)?;
-            round(&folded, input.scale)?
+            round(&folded, input.scale, self.rounding(layer))?
         } else {
-            round(&conv.weights, input.scale)?
+            round(&conv.weights, input.scale, self.rounding(layer))?
         };
         let (name, backend) = (layer.name.clone(), self.plan.backend);
         let rest = (rounded.bias, rounded.scales);
@@ -114,6 +114,13 @@ impl Build<'_> {
         let budget = Budget::new(0); // to be written, not to be fast
         let op = QConv::new(name, params, weights, rest, (size[0], size[1]), &budget)?;
         Ok(Box::new(op))
+    }
+
+    fn rounding(&self, layer: &Layer) -> Rounding<'_> {
+        Rounding {
+            means: self.plan.means.get(&layer.input).map(|means| &means[..]),
+            fit: self.plan.fit_weights,
+        }
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped

@@ -24,6 +24,10 @@ pub struct Plan<'a> {
     /// A scale for the output of every layer that is measured.
     pub quants: HashMap<OutletId, Quant>,
     pub preprocessing: &'a Preprocessing,
+    /// The mean of each channel of such outputs, where biases are to be corrected by them.
+    pub means: HashMap<OutletId, Vec<f32>>,
+    /// Whether weights' scales are fitted to them (see [`super::round::Rounding`]).
+    pub fit_weights: bool,
     /// Names of layers that are to stay float.
     pub keep_float: &'a BTreeSet<String>,
     pub backend: Backend,

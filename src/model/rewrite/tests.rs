@@ -15,11 +15,12 @@ use crate::infer::qconv::QConv;
 use crate::infer::qgroup::QGroupConv;
 use crate::infer::qpool::QAverage;
 use crate::kernels::{Backend, Padding};
-use crate::model::calibrate::{Histogram, Method};
 use crate::model::float::FloatNetwork;
 use crate::model::float_layers as layer;
 use crate::model::import::IMAGENET;
 use crate::model::layers::{Convolution, Weights, Window};
+use crate::model::profile::Profile;
+use crate::model::recipe::Recipe;
 use crate::model::save;
 use crate::random::Random;
 use crate::spec::{Activation, Preprocessing};
@@ -48,6 +49,7 @@ impl Made {
     ) -> OutletId {
         let shape = [outputs, inputs / groups, kernel, kernel];
         let fan: usize = shape[1..].iter().product();
+        #[allow(clippy::cast_precision_loss)] // a few hundred
         let spread = (2.0 / fan as f32).sqrt();
         let values: Vec<f32> = (0..outputs * fan)
             .map(|_| self.1.normal() * spread)
@@ -114,8 +116,8 @@ impl Made {
 
 fn preprocessing() -> Preprocessing {
     Preprocessing {
-        crop: SIZE as u32,
-        resize: SIZE as u32,
+        crop: u32::try_from(SIZE).unwrap(),
+        resize: u32::try_from(SIZE).unwrap(),
         ..IMAGENET
     }
 }
@@ -128,21 +130,25 @@ fn pictures() -> Vec<Vec<u8>> {
 
 /// The network, what it scores on each picture, and its int8 graph with some layers kept float.
 fn quantized(keep: &[&str]) -> (FloatNetwork, Vec<Vec<f32>>, TypedModel) {
+    quantized_by(Recipe::PLAIN, keep)
+}
+
+fn quantized_by(recipe: Recipe, keep: &[&str]) -> (FloatNetwork, Vec<Vec<f32>>, TypedModel) {
     let network = FloatNetwork::new(&Made::network()).unwrap();
     let p = preprocessing();
     let table = normalization(p.mean, p.std);
-    let mut histograms = vec![Histogram::default(); network.measured.len()];
+    let mut profiles = vec![Profile::default(); network.measured.len()];
     let float = pictures()
         .iter()
         .map(|picture| {
             let picture = normalize(picture, &table, SIZE).unwrap();
-            network.measure(picture, &mut histograms).unwrap()
+            network.measure(picture, &mut profiles).unwrap()
         })
         .collect();
     let keep: BTreeSet<String> = keep.iter().map(|&name| name.to_owned()).collect();
     let backend = Backend::selected().unwrap();
     let graph = network
-        .quantize(&histograms, Method::Minmax, (&p, &keep), backend)
+        .quantize(&profiles, recipe, (&p, &keep), backend)
         .unwrap();
     (network, float, graph)
 }
@@ -240,4 +246,13 @@ fn a_bundle_holds_every_kind_of_layer() {
     let bundle = save::bundle(Path::new("all"), graph, manifest).unwrap();
     let read = read_graph(&bundle, Backend::selected().unwrap()).unwrap();
     assert_eq!(scores(&read), want);
+}
+
+#[test]
+fn every_recipe_keeps_what_the_network_computes() {
+    for recipe in Recipe::ALL {
+        let (_, float, graph) = quantized_by(recipe, &[]);
+        let lost = difference(&float, &scores(&graph));
+        assert!(lost < 0.05, "{recipe}: {lost}");
+    }
 }

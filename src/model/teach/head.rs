@@ -16,7 +16,7 @@ use crate::infer::weights;
 use crate::kernels::{Backend, Quant};
 use crate::model::error::ModelError;
 use crate::model::layers::Weights;
-use crate::model::round::{Rounded, round};
+use crate::model::round::{Rounded, Rounding, round};
 use crate::model::save;
 
 /// A bundle to be taught.
@@ -112,7 +112,7 @@ pub fn rounded(head: &Head, input: Quant) -> Result<Rounded, ModelError> {
         weights: Arc::new(weights),
         bias: biases,
     };
-    round(&weights, input.scale)
+    round(&weights, input.scale, Rounding::default())
 }
 
 /// What a rounded head says of features: the dense layer's own sum.
