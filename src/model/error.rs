@@ -87,6 +87,15 @@ pub enum ModelError {
     #[error("{path} is quantized already; quantize a float bundle", path = path.display())]
     Quantized { path: PathBuf },
     #[error(
+        "{path} is quantized already, and pruning needs the float weights; prune the float bundle it was made of, then quantize",
+        path = path.display()
+    )]
+    PruneQuantized { path: PathBuf },
+    #[error("{wanted} multiply-adds are {reason}")]
+    PruneTarget { wanted: String, reason: String },
+    #[error("the weights cannot be written with torchvision's names: {0}; leave --safetensors out")]
+    Export(String),
+    #[error(
         "there are no weights {name:?}; known are {known}, and OWNER/NAME on the model hub, as in timm/resnet50.a1_in1k"
     )]
     UnknownWeights { name: String, known: String },

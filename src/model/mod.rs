@@ -6,16 +6,19 @@
 //! in view, `profile` keeps what they were like, `calibrate` chooses ranges, `equalize` evens out channels, `round` makes integers of weights, `recipe` says which, `rewrite` builds the int8
 //! graph, `quantize` does all that for a bundle, `compare` says which recipe is best, `pictures` makes some up. `dataset` and `sweep` go over labelled pictures, `eval`
 //! measures, `synth` makes networks up, `save` turns a graph and its manifest into a bundle. `teach` gives a
-//! bundle new labels, `diff` compares two bundles layer by layer.
+//! bundle new labels, `diff` compares two bundles layer by layer. `prune` makes a float network smaller; `emit` makes a
+//! float graph of its layers again, `export` a file of weights for training.
 
 pub mod arch;
 pub mod calibrate;
 pub mod compare;
 pub mod dataset;
 pub mod diff;
+pub mod emit;
 pub mod equalize;
 pub mod error;
 pub mod eval;
+pub mod export;
 pub mod float;
 pub mod float_layers;
 pub mod import;
@@ -23,6 +26,7 @@ pub mod layers;
 pub mod lower;
 pub mod pictures;
 pub mod profile;
+pub mod prune;
 pub mod pull;
 pub mod quantize;
 pub mod recipe;

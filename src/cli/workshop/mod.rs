@@ -3,6 +3,7 @@
 mod diff;
 mod eval;
 mod import;
+mod prune;
 mod pull;
 mod quantize;
 mod synth;
@@ -34,6 +35,7 @@ enum Command {
     Synth(synth::Args),
     Teach(teach::Args),
     Diff(diff::Args),
+    Prune(prune::Args),
 }
 
 /// Runs the command that the program's arguments name.
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Synth(args) => args.run(),
         Command::Teach(args) => args.run(),
         Command::Diff(args) => args.run(),
+        Command::Prune(args) => args.run(),
     };
     super::exit_code("resnetd-model", outcome)
 }
@@ -67,6 +70,9 @@ impl From<ModelError> for Failure {
             | ModelError::Preprocessing(_)
             | ModelError::Lower { .. }
             | ModelError::Quantized { .. }
+            | ModelError::PruneQuantized { .. }
+            | ModelError::PruneTarget { .. }
+            | ModelError::Export(_)
             | ModelError::FloatBase { .. }
             | ModelError::Base { .. }
             | ModelError::Unlike { .. } => Self::Model(error.to_string()),

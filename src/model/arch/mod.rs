@@ -16,7 +16,7 @@ use tract_nnef::internal::*;
 
 use super::error::ModelError;
 
-pub use name::PUBLISHED;
+pub use name::{PUBLISHED, depth, depths};
 
 /// A convolution with its batch normalization folded in.
 #[derive(Debug, Clone)]

@@ -24,6 +24,21 @@ const DEPTHS: [(usize, [usize; 4], bool); 9] = [
     (200, [3, 24, 36, 3], true),
 ];
 
+/// Blocks per stage of a published plain ResNet (`resnet50`), and whether they are bottlenecks.
+#[must_use]
+pub fn depth(name: &str) -> Option<([usize; 4], bool)> {
+    let depth: usize = name.strip_prefix("resnet")?.parse().ok()?;
+    let found = DEPTHS.iter().find(|(d, ..)| *d == depth)?;
+    Some((found.1, found.2))
+}
+
+/// Those that [`depth`] knows.
+#[must_use]
+pub fn depths() -> Vec<String> {
+    let names = DEPTHS.iter().map(|(depth, ..)| format!("resnet{depth}"));
+    names.collect()
+}
+
 /// The channels that a bottleneck of the first stage is narrowed to in ResNet50, and a basic block has.
 const NARROW: usize = 64;
 

@@ -10,9 +10,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use tract_nnef::internal::*;
 
+use super::emit;
 use super::error::{ModelError, tract};
-use super::float_layers;
-use super::layers::{Convolution, Float, Kind, Layer, Operand, Window};
+use super::layers::{Kind, Layer};
 use crate::infer::qcast::{Dequantize, Quantize};
 use crate::kernels::{Backend, Quant, Storage};
 use crate::spec::Preprocessing;
@@ -128,62 +128,16 @@ impl Build<'_> {
 
     /// A layer that tract runs.
     fn float_layer(&mut self, layer: &Layer) -> Result<OutletId, ModelError> {
-        let x = self.floats(layer.input, layer)?;
-        let residual = match layer.residual {
-            Some(residual) => Some(self.floats(residual, layer)?),
-            None => None,
-        };
-        let name = &layer.name;
-        let model = &mut self.model;
-        let mut y = match &layer.kind {
-            Kind::Conv(conv) => float_layers::conv(model, name, conv, x)?,
-            Kind::MaxPool(window) => {
-                // its output has its input's scale where bytes are wanted of it
-                if let Some(&quant) = self.plan.quants.get(&layer.input) {
-                    self.plan.quants.insert(layer.output, quant);
-                }
-                float_layers::max_pool(model, name, *window, x)?
-            }
-            Kind::AveragePool {
-                window,
-                count_padding,
-            } => float_layers::average_pool(model, name, (*window, *count_padding), x)?,
-            Kind::Average => float_layers::average(model, name, x)?,
-            Kind::Add => x,
-            Kind::Dense(weights) => {
-                let conv = Convolution {
-                    weights: weights.clone(),
-                    window: Window::ONE,
-                    groups: 1,
-                };
-                let y = float_layers::conv(model, name, &conv, x)?;
-                float_layers::scores(model, &format!("{name}_scores"), y)?
-            }
-            Kind::Float(float) => self.node(layer, float)?,
-        };
-        if let Some(residual) = residual {
-            y = float_layers::add(&mut self.model, &format!("{name}_add"), y, residual)?;
+        if let (Kind::MaxPool(_), Some(&quant)) = (&layer.kind, self.plan.quants.get(&layer.input))
+        {
+            // its output has its input's scale where bytes are wanted of it
+            self.plan.quants.insert(layer.output, quant);
         }
-        if layer.relu {
-            y = float_layers::relu(&mut self.model, &format!("{name}_relu"), y)?;
-        }
-        Ok(y)
-    }
-
-    /// A node of the float graph as it was.
-    fn node(&mut self, layer: &Layer, float: &Float) -> Result<OutletId, ModelError> {
-        let mut inputs = TVec::new();
-        for (i, operand) in float.operands.iter().enumerate() {
-            inputs.push(match operand {
-                Operand::Activation(outlet) => self.floats(*outlet, layer)?,
-                Operand::Constant(tensor) => self
-                    .model
-                    .add_const(format!("{}_constant_{i}", layer.name), tensor.clone())?,
-            });
-        }
-        Ok(self
-            .model
-            .wire_node(&layer.name, float.op.clone(), &inputs)?[0])
+        let reads = layer.reads();
+        let inputs = reads.into_iter().map(|o| self.floats(o, layer));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let residual = layer.residual.map(|o| self.floats(o, layer)).transpose()?;
+        Ok(emit::layer(&mut self.model, layer, &inputs, residual)?)
     }
 }
 
