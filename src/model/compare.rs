@@ -1,79 +1,44 @@
-//! Compares recipes on pictures that nothing was measured on: how often the int8 network gives the float network's
-//! label, and how far its logits are off.
+//! Compares recipes on pictures that nothing was measured on, and takes the one whose logits are nearest to the float
+//! network's.
 
 use std::fmt;
+use std::time::Instant;
 
-use tract_nnef::internal::*;
-
-use super::dataset::Dataset;
+use super::effort::Effort;
 use super::error::ModelError;
-use super::eval::share;
+use super::judge::{Judge, Verdict};
 use super::quantize::Calibrated;
 use super::recipe::Recipe;
-use super::sweep::sweep;
-use crate::infer::engine::{normalization, normalize};
 
 /// What was found of each recipe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compared {
     pub pictures: usize,
-    pub rows: Vec<Row>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    pub recipe: Recipe,
-    /// Share of pictures with the float network's label.
-    pub same: f64,
-    /// Root mean square of the logits' difference over that of the logits.
-    pub error: f64,
+    /// In the order of [`Recipe::ALL`], as far as there was time.
+    pub rows: Vec<(Recipe, Verdict)>,
 }
 
 impl Compared {
     pub(super) fn new(
         calibrated: &Calibrated,
-        (set, pictures): (&Dataset, &[usize]),
+        judge: &Judge,
+        effort: Effort,
     ) -> Result<Self, ModelError> {
         let mut found = Self {
-            pictures: pictures.len(),
+            pictures: judge.pictures.len(),
             rows: Vec::new(),
         };
-        if pictures.is_empty() {
+        if judge.pictures.is_empty() {
             return Ok(found);
         }
-        let p = &calibrated.manifest.preprocessing;
-        let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
-        let float = sweep(
-            "float",
-            (set, pictures),
-            p,
-            || Ok(()),
-            |(), picture| {
-                let picture = normalize(picture, &table, size)?;
-                calibrated.network.measure(picture, &mut [])
-            },
-        )?;
         for recipe in Recipe::ALL {
-            let plan = calibrated.graph(recipe)?.into_runnable()?;
-            let int8 = sweep(
-                &recipe.to_string(),
-                (set, pictures),
-                p,
-                || Ok(()),
-                |(), picture| {
-                    let input = Tensor::from_shape(&[1, size, size, 3], picture)?;
-                    let output = plan.run(tvec!(input.into_tvalue()))?;
-                    Ok(output[0].try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
-                },
-            )?;
-            let results = float.results.iter().zip(&int8.results);
-            let pairs = results.map(|(f, i)| (&f.1[..], &i.1[..]));
-            let (same, error) = compare(pairs);
-            found.rows.push(Row {
-                recipe,
-                same,
-                error,
-            });
+            let began = Instant::now();
+            let verdict = judge.verdict(&recipe.to_string(), calibrated.graph(recipe)?)?;
+            found.rows.push((recipe, verdict));
+            // the bundle is still to be made, which is less work than this was
+            if !effort.allows(began.elapsed() * 2) {
+                break;
+            }
         }
         Ok(found)
     }
@@ -81,8 +46,9 @@ impl Compared {
     /// The recipe whose logits are nearest to the float network's.
     #[must_use]
     pub fn best(&self) -> Recipe {
-        let nearest = self.rows.iter().min_by(|a, b| a.error.total_cmp(&b.error));
-        nearest.map_or(Recipe::DEFAULT, |row| row.recipe)
+        let rows = self.rows.iter();
+        let nearest = rows.min_by(|(_, a), (_, b)| a.error.total_cmp(&b.error));
+        nearest.map_or(Recipe::DEFAULT, |(recipe, _)| *recipe)
     }
 }
 
@@ -93,24 +59,10 @@ impl fmt::Display for Compared {
         }
         let pictures = format!("on {} pictures", self.pictures);
         writeln!(f, "{pictures:50}{:>12}{:>14}", "same label", "logit error")?;
-        for row in &self.rows {
-            let same = row.same * 100.0;
-            writeln!(f, "{:50}{same:>10.2} %{:>14.5}", row.recipe, row.error)?;
+        for (recipe, verdict) in &self.rows {
+            let same = verdict.same * 100.0;
+            writeln!(f, "{recipe:50}{same:>10.2} %{:>14.5}", verdict.error)?;
         }
         Ok(())
     }
-}
-
-fn compare<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a [f32])>) -> (f64, f64) {
-    let top = |v: &[f32]| (0..v.len()).max_by(|&a, &b| v[a].total_cmp(&v[b]));
-    let (mut same, mut count, mut error, mut power) = (0, 0, 0.0, 0.0);
-    for (float, int8) in pairs {
-        count += 1;
-        same += usize::from(top(float) == top(int8));
-        for (f, i) in float.iter().zip(int8) {
-            error += f64::from(f - i).powi(2);
-            power += f64::from(*f).powi(2);
-        }
-    }
-    (share(same, count), (error / power).sqrt())
 }

@@ -135,14 +135,26 @@ impl Difference {
 /// If the bundles are not of one architecture or want other pictures, or too many pictures cannot be read.
 pub fn compare(a: &Path, b: &Path, set: &Dataset, images: usize) -> Result<Difference, ModelError> {
     let [first, second] = [Bundle::open(a, OPERATORS)?, Bundle::open(b, OPERATORS)?];
-    alike(&first, &second)?;
+    on_pictures(&first, &second, (set, &set.spread(images, &[])))
+}
+
+/// As [`compare`], on the pictures of `set` that are named.
+///
+/// # Errors
+/// As for [`compare`].
+pub fn on_pictures(
+    first: &Bundle,
+    second: &Bundle,
+    (set, pictures): (&Dataset, &[usize]),
+) -> Result<Difference, ModelError> {
+    alike(first, second)?;
     let labels = first.manifest.labels == second.manifest.labels;
     let preprocessing = first.manifest.preprocessing.clone();
     let side = preprocessing.crop as usize;
-    let networks = [Network::new(&first)?, Network::new(&second)?];
+    let networks = [Network::new(first)?, Network::new(second)?];
     let swept = sweep(
         "comparing",
-        (set, &set.spread(images, &[])),
+        (set, pictures),
         &preprocessing,
         || {
             let eyes = [networks[0].eye()?, networks[1].eye()?];
@@ -161,8 +173,8 @@ pub fn compare(a: &Path, b: &Path, set: &Dataset, images: usize) -> Result<Diffe
     let same = swept.results.iter().filter(|(_, same)| *same).count();
     if sums.layers.is_empty() {
         return Err(unlike(
-            &first,
-            &second,
+            first,
+            second,
             "no layer of one has its name and shape in the other",
         ));
     }

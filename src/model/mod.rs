@@ -4,7 +4,8 @@
 //! `pull` fetches published weights, `import` reads weights, `arch` knows what a ResNet looks like and builds it as a
 //! float graph of `float_layers`, `lower` finds in a float graph the `layers` that our fused operators cover, `float` runs it with every activation
 //! in view, `profile` keeps what they were like, `calibrate` chooses ranges, `equalize` evens out channels, `round` makes integers of weights, `recipe` says which, `rewrite` builds the int8
-//! graph, `quantize` does all that for a bundle, `compare` says which recipe is best, `pictures` makes some up. `dataset` and `sweep` go over labelled pictures, `eval`
+//! graph, `quantize` does all that for a bundle, `judge` holds int8 networks against it, `compare` says
+//! which recipe is best, `sensitivity` which layers hurt, `effort` how much of that there is time for, `pictures` makes some up. `dataset` and `sweep` go over labelled pictures, `eval`
 //! measures, `synth` makes networks up, `save` turns a graph and its manifest into a bundle. `teach` gives a
 //! bundle new labels, `diff` compares two bundles layer by layer. `prune` makes a float network smaller; `emit` makes a
 //! float graph of its layers again, `export` a file of weights for training.
@@ -14,6 +15,7 @@ pub mod calibrate;
 pub mod compare;
 pub mod dataset;
 pub mod diff;
+pub mod effort;
 pub mod emit;
 pub mod equalize;
 pub mod error;
@@ -22,6 +24,7 @@ pub mod export;
 pub mod float;
 pub mod float_layers;
 pub mod import;
+pub mod judge;
 pub mod layers;
 pub mod lower;
 pub mod pictures;
@@ -33,6 +36,7 @@ pub mod recipe;
 pub mod rewrite;
 pub mod round;
 pub mod save;
+pub mod sensitivity;
 pub mod sweep;
 pub mod synth;
 pub mod teach;

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tract_nnef::internal::*;
 
 use super::compare::Compared;
 use super::dataset::Dataset;
+use super::effort::Effort;
 use super::error::ModelError;
 use super::float::FloatNetwork;
+use super::judge::Judge;
 use super::pictures;
 use super::profile::Profile;
 use super::recipe::Recipe;
 use super::save;
+use super::sensitivity::Sensitivity;
 use super::sweep::sweep;
 use crate::bundle::{Bundle, Manifest, Quantization};
 use crate::infer::EngineError;
@@ -27,8 +31,12 @@ const CALIBRATION: usize = 512;
 const HELD_OUT: usize = 1000;
 /// Of them, where only a choice is made.
 const TO_CHOOSE: usize = 200;
+/// Of them, where every layer is left in float once.
+const BY_LAYER: usize = 64;
 /// Made-up pictures, where there are no others.
 const MADE_UP: usize = 64;
+/// Of a limited time, the share in which ranges are measured.
+const TO_MEASURE: f64 = 0.35;
 
 /// A float bundle whose activations have been measured.
 pub struct Calibrated {
@@ -41,7 +49,10 @@ pub struct Calibrated {
     measured: Vec<usize>,
     images: usize,
     backend: Backend,
-    keep_float: BTreeSet<String>,
+    pub(super) keep_float: BTreeSet<String>,
+    effort: Effort,
+    /// What the float network takes for one picture on one core; only known where time is limited.
+    each: Duration,
 }
 
 impl Calibrated {
@@ -49,17 +60,26 @@ impl Calibrated {
     ///
     /// # Errors
     /// If the bundle is not a float ResNet, or the pictures cannot be read.
-    pub fn measure(path: &Path, set: &Dataset) -> Result<Self, ModelError> {
-        Self::measure_bundle(&Bundle::open(path, OPERATORS)?, set)
+    pub fn measure(path: &Path, set: &Dataset, effort: Effort) -> Result<Self, ModelError> {
+        Self::measure_bundle(&Bundle::open(path, OPERATORS)?, set, effort)
     }
 
     /// As [`Self::measure`], of a bundle in memory.
     ///
     /// # Errors
     /// As [`Self::measure`].
-    pub fn measure_bundle(bundle: &Bundle, set: &Dataset) -> Result<Self, ModelError> {
+    pub fn measure_bundle(
+        bundle: &Bundle,
+        set: &Dataset,
+        effort: Effort,
+    ) -> Result<Self, ModelError> {
         let mut found = Self::open(bundle)?;
-        let chosen = set.spread(CALIBRATION, &[]);
+        found.effort = effort;
+        if effort.is_limited() {
+            found.each = found.time()?;
+        }
+        let most = effort.pictures(CALIBRATION, TO_MEASURE, found.each);
+        let chosen = set.spread(most, &[]);
         let p = &found.manifest.preprocessing;
         let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
         let swept = sweep(
@@ -107,7 +127,30 @@ impl Calibrated {
             images: 0,
             backend,
             keep_float: BTreeSet::new(),
+            effort: Effort::WHOLE,
+            each: Duration::ZERO,
         })
+    }
+
+    /// What one picture takes, and what is done with it.
+    fn time(&self) -> Result<Duration, ModelError> {
+        let p = &self.manifest.preprocessing;
+        let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
+        let mut profiles = self.profiles.clone();
+        let mut took = Duration::ZERO;
+        // the first one warms up
+        for picture in pictures::dead_leaves(size, 1).take(2) {
+            let picture = normalize(&picture, &table, size)?;
+            let began = Instant::now();
+            self.network.measure(picture, &mut profiles)?;
+            took = began.elapsed();
+        }
+        Ok(took)
+    }
+
+    /// The float bundle.
+    pub(super) fn float(&self) -> Result<Bundle, ModelError> {
+        Ok(Bundle::open(&self.path, OPERATORS)?)
     }
 
     /// Layers of these names stay float.
@@ -132,7 +175,16 @@ impl Calibrated {
 
     /// The int8 graph after `recipe`.
     pub(super) fn graph(&self, recipe: Recipe) -> Result<TypedModel, ModelError> {
-        let how = (&self.manifest.preprocessing, &self.keep_float);
+        self.graph_but(recipe, &self.keep_float)
+    }
+
+    /// As [`Self::graph`], with other layers left in float.
+    pub(super) fn graph_but(
+        &self,
+        recipe: Recipe,
+        keep_float: &BTreeSet<String>,
+    ) -> Result<TypedModel, ModelError> {
+        let how = (&self.manifest.preprocessing, keep_float);
         self.network
             .quantize(&self.profiles, recipe, how, self.backend)
     }
@@ -153,14 +205,30 @@ impl Calibrated {
         save::bundle(&self.path, self.graph(recipe)?, manifest)
     }
 
-    /// All recipes, on pictures of `set` that ranges were not measured on; fewer pictures where `only_choose`.
+    /// The recipes, on pictures of `set` that ranges were not measured on; fewer pictures where `only_choose`.
     ///
     /// # Errors
     /// As for [`Self::measure`].
     pub fn compare(&self, set: &Dataset, only_choose: bool) -> Result<Compared, ModelError> {
         let most = if only_choose { TO_CHOOSE } else { HELD_OUT };
-        let pictures = set.spread(most, &self.measured);
-        Compared::new(self, (set, &pictures))
+        // the float network, and then each recipe
+        #[allow(clippy::cast_precision_loss)]
+        let share = 1.0 / (1 + Recipe::ALL.len()) as f64;
+        let most = self.effort.pictures(most, share, self.each);
+        let judge = Judge::new(self, set, set.spread(most, &self.measured))?;
+        Compared::new(self, &judge, self.effort)
+    }
+
+    /// Where `recipe` hurts, on pictures of `set` that ranges were not measured on; on those, where there are no others.
+    ///
+    /// # Errors
+    /// As for [`Self::measure`].
+    pub fn sensitivity(&self, set: &Dataset, recipe: Recipe) -> Result<Sensitivity, ModelError> {
+        let mut pictures = set.spread(BY_LAYER, &self.measured);
+        if pictures.is_empty() {
+            pictures = set.spread(BY_LAYER, &[]);
+        }
+        Sensitivity::new(self, recipe, (set, pictures))
     }
 }
 

@@ -30,30 +30,31 @@ impl Recipe {
         ..Self::PLAIN
     };
 
-    /// What is compared: each way to choose ranges, each improvement alone, and together.
+    /// What is compared: each improvement alone and with others, and each way to choose ranges. The most promising come
+    /// first, for whoever has no time for all.
     pub const ALL: [Self; 9] = [
-        Self::PLAIN,
-        Self::with(Method::Percentile),
-        Self::with(Method::Mse),
-        Self::with(Method::Entropy),
         Self::DEFAULT,
         Self {
             equalize: true,
             ..Self::PLAIN
         },
         Self {
+            equalize: true,
+            ..Self::DEFAULT
+        },
+        Self::PLAIN,
+        Self::with(Method::Mse),
+        Self::with(Method::Entropy),
+        Self {
+            equalize: true,
+            fit: true,
+            ..Self::DEFAULT
+        },
+        Self {
             fit: true,
             ..Self::PLAIN
         },
-        Self {
-            equalize: true,
-            ..Self::DEFAULT
-        },
-        Self {
-            equalize: true,
-            fit: true,
-            ..Self::DEFAULT
-        },
+        Self::with(Method::Percentile),
     ];
 
     const fn with(method: Method) -> Self {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use serde_json::json;
 
+use super::round;
 use crate::cli::Failure;
 use crate::model::dataset::Dataset;
 use crate::model::diff::{self, Difference, LayerDifference};
@@ -49,11 +50,6 @@ impl Args {
         }
         super::show(table(&found))
     }
-}
-
-/// To four digits behind the point: sums over pictures are made in any order.
-fn round(v: f64) -> f64 {
-    (v * 1e4).round() / 1e4
 }
 
 fn json(found: &Difference) -> serde_json::Value {

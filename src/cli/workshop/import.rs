@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::cli::Failure;
 use crate::model::error::ModelError;
-use crate::model::import::{self, Imported, Options};
+use crate::model::import::{self, FloatLayer, Imported, Options};
 use crate::plain_file;
 use crate::spec::Interpolation;
 
@@ -94,11 +94,33 @@ impl Args {
         let imported = import::import(&self.file, &options)?;
         imported.bundle.write(&self.out)?;
         super::show(format_args!(
-            "{}: {}\n",
+            "{}: {}\n{}",
             self.out.display(),
-            described(&imported)
+            described(&imported),
+            slow(&imported.float_layers)
         ))
     }
+}
+
+/// Which layers will not be int8, and why.
+pub(super) fn slow(layers: &[FloatLayer]) -> String {
+    const SHOWN: usize = 12;
+    if layers.is_empty() {
+        return String::new();
+    }
+    let one = |l: &FloatLayer| format!("  {} ({}): {}\n", l.name, l.operator, l.reason);
+    let mut out = format!(
+        "{} will run in float also after quantization, through tract and slowly:\n",
+        match layers.len() {
+            1 => "one layer".to_owned(),
+            n => format!("{n} layers"),
+        }
+    );
+    out.extend(layers.iter().take(SHOWN).map(one));
+    if layers.len() > SHOWN {
+        out += &format!("  and {} more\n", layers.len() - SHOWN);
+    }
+    out
 }
 
 /// Architecture, classes and where the labels come from, in a few words.

@@ -86,6 +86,11 @@ fn show(text: impl Display) -> Result<(), Failure> {
     write!(io::stdout().lock(), "{text}").map_err(Failure::Output)
 }
 
+/// To four digits behind the point: sums over pictures are made in any order.
+fn round(v: f64) -> f64 {
+    (v * 1e4).round() / 1e4
+}
+
 /// A bundle's name is its file's, without the endings.
 fn name_of(path: &std::path::Path) -> String {
     let file = path.file_name().unwrap_or_default().to_string_lossy();

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-use super::import::{described, labels};
+use super::import::{described, labels, slow};
 use crate::bundle::Bundle;
 use crate::cli::Failure;
 use crate::model::dataset::Dataset;
+use crate::model::effort::Effort;
 use crate::model::error::ModelError;
 use crate::model::import::{self, Options};
 use crate::model::{pull, quantize};
@@ -54,6 +55,7 @@ impl Args {
         };
         let imported = import::import(&weights.path, &options)?;
         let mut done = described(&imported);
+        let slow = slow(&imported.float_layers);
         let mut bundle = imported.bundle;
         if !self.float {
             bundle = match &set {
@@ -68,13 +70,13 @@ impl Args {
             );
         }
         bundle.write(&self.out)?;
-        super::show(format_args!("{}: {done}\n", self.out.display()))
+        super::show(format_args!("{}: {done}\n{slow}", self.out.display()))
     }
 }
 
 /// Quantized on pictures.
 fn calibrated(bundle: &Bundle, set: &Dataset, out: &Path) -> Result<Bundle, ModelError> {
-    let measured = quantize::Calibrated::measure_bundle(bundle, set)?;
+    let measured = quantize::Calibrated::measure_bundle(bundle, set, Effort::WHOLE)?;
     let recipe = measured.compare(set, true)?.best();
     measured.bundle(recipe, super::name_of(out))
 }

@@ -16,7 +16,8 @@ use tract_nnef::internal::TypedModel;
 use self::tensors::{Metadata, Tensors};
 use super::arch::Resnet;
 use super::error::ModelError;
-use super::save;
+use super::layers::Kind;
+use super::{lower, save};
 use crate::bundle::{Bundle, FORMAT, Manifest, Provenance, Quantization, check_preprocessing};
 use crate::infer::EngineError;
 use crate::kernels::Backend;
@@ -51,6 +52,15 @@ pub struct Imported {
     pub bundle: Bundle,
     /// The labels are the built-in ones: the network has as many classes as ImageNet, and nobody gave any.
     pub imagenet_labels: bool,
+    /// What no int8 operator covers, and tract will run in float also once the bundle is quantized.
+    pub float_layers: Vec<FloatLayer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FloatLayer {
+    pub name: String,
+    pub operator: String,
+    pub reason: String,
 }
 
 /// A file to a float bundle.
@@ -73,6 +83,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
+    let float_layers = float_layers(&read)?;
     let manifest = Manifest {
         format: FORMAT,
         name: options.name.clone(),
@@ -94,9 +105,26 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
         checksum: String::new(),
     };
     Ok(Imported {
+        float_layers,
         bundle: save::bundle(path, read.graph, manifest)?,
         imagenet_labels: read.imagenet_labels,
     })
+}
+
+fn float_layers(read: &Network) -> Result<Vec<FloatLayer>, ModelError> {
+    if read.quantized {
+        return Ok(Vec::new());
+    }
+    let layers = lower::layers(&read.graph)?.into_iter();
+    let floats = layers.filter_map(|layer| match layer.kind {
+        Kind::Float(float) => Some(FloatLayer {
+            name: layer.name,
+            operator: float.op.name().into_owned(),
+            reason: float.reason,
+        }),
+        _ => None,
+    });
+    Ok(floats.collect())
 }
 
 /// What every kind of file comes down to.
