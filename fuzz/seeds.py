@@ -164,8 +164,101 @@ def streams():
     seed("http", "digest", b"\x50HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"x\"\r\n\r\n")
 
 
+def safetensors(stages):
+    """A state dict of a ResNet of one channel, in f16."""
+    names, data = [], b""
+    for name, shape in stages:
+        size = 2
+        for n in shape:
+            size *= n
+        names.append('"%s":{"dtype":"F16","shape":%s,"data_offsets":[%d,%d]}' % (name, list(shape), len(data), len(data) + size))
+        data += struct.pack("<e", 0.5) * (size // 2)
+    header = '{"__metadata__":{"labels":"[\\"x\\",\\"y\\"]"},' + ",".join(names) + "}"
+    return struct.pack("<Q", len(header)) + header.encode() + data
+
+
+def norm(name):
+    return [(f"{name}.{part}", (1,)) for part in ("weight", "bias", "running_mean", "running_var")]
+
+
+def states():
+    stem = [("conv1.weight", (1, 3, 7, 7)), *norm("bn1")]
+    head = [("fc.weight", (2, 1)), ("fc.bias", (2,))]
+    basic = [(f"layer1.0.conv{n}.weight", (1, 1, 3, 3)) for n in (1, 2)] + norm("layer1.0.bn1") + norm("layer1.0.bn2")
+    seed("safetensors", "basic", safetensors(stem + basic + head))
+    seed("safetensors", "bare", safetensors(stem + head))
+    seed("safetensors", "wrong", safetensors(stem + [("layer1.0.conv1.weight", (1, 1, 5, 5))] + head))
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def proto(*fields):
+    """A protobuf message of (number, value): a number, or bytes."""
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += varint(number << 3) + varint(value)
+        else:
+            value = value.encode() if isinstance(value, str) else value
+            out += varint(number << 3 | 2) + varint(len(value)) + value
+    return out
+
+
+def node(op, inputs, output, **attributes):
+    def attribute(name, value):
+        if isinstance(value, list):
+            return proto((1, name), *[(8, v) for v in value], (20, 7))
+        return proto((1, name), (3, value), (20, 2))
+
+    return (1, proto(*[(1, i) for i in inputs], (2, output), (3, output), (4, op),
+                     *[(5, attribute(k, v)) for k, v in attributes.items()]))
+
+
+def constant(name, kind, dims, data):
+    return (5, proto(*[(1, d) for d in dims], (2, kind), (8, name), (9, data)))
+
+
+def value(number, name, dims):
+    shape = proto(*[(1, proto((1, d) if isinstance(d, int) else (2, d))) for d in dims])
+    return (number, proto((1, name), (2, proto((1, proto((1, 1), (2, shape)))))))
+
+
+def onnx(name, *parts):
+    graph = proto(*parts, (2, "g"), value(11, "x", ["n", 3, 8, 8]), value(12, "y", ["n", 2]))
+    seed("onnx", name, proto((1, 8), (7, graph), (8, proto((1, ""), (2, 13))), (8, proto((1, "com.microsoft"), (2, 1)))))
+
+
+def graphs():
+    halves = lambda n: struct.pack("<f", 0.5) * n
+    scale, zero = constant("s", 1, [], halves(1)), constant("z", 2, [], b"\x07")
+    pads = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    weights = [constant("w", 1, [2, 3, 3, 3], halves(54)), constant("b", 1, [2], halves(2)), constant("d", 1, [2, 2], halves(4))]
+    tail = lambda x: [node("GlobalAveragePool", [x], "p"), node("Flatten", ["p"], "f"), node("Gemm", ["f", "d", "b"], "y", transB=1)]
+    onnx("plain", node("Conv", ["x", "w", "b"], "c", **pads), node("Relu", ["c"], "r"), *tail("r"), *weights)
+    onnx("sum", node("Conv", ["x", "w", "b"], "c", **pads), node("MaxPool", ["c"], "m", **{**pads, "strides": [1, 1]}),
+         node("Add", ["c", "m"], "a"), node("Relu", ["a"], "r"), *tail("r"), *weights)
+    onnx("shapes", node("Conv", ["x", "w", "b"], "c", **pads), node("Shape", ["c"], "h"), node("Gather", ["h", "i"], "n"),
+         node("Unsqueeze", ["n", "i1"], "u"), node("Concat", ["u", "k"], "t", axis=0), node("GlobalAveragePool", ["c"], "p"),
+         node("Reshape", ["p", "t"], "f"), node("Gemm", ["f", "d", "b"], "y", transB=1), *weights, constant("i", 7, [], bytes(8)),
+         constant("i1", 7, [1], bytes(8)), constant("k", 7, [1], struct.pack("<q", -1)))
+    q = lambda x, y: node("QuantizeLinear", [x, "s", "z"], y)
+    dq = lambda x, y, *zero: node("DequantizeLinear", [x, "s", *(zero or ["z"])], y)
+    onnx("qdq", q("x", "x1"), dq("x1", "x2"), dq("w8", "w1", "z8"), dq("b32", "b1", "z32"), node("Conv", ["x2", "w1", "b1"], "c", **pads),
+         node("Relu", ["c"], "r"), q("r", "r1"), dq("r1", "r2"), node("GlobalAveragePool", ["r2"], "p"), q("p", "p1"), dq("p1", "p2"),
+         node("Flatten", ["p2"], "f"), q("f", "f1"), dq("f1", "f2"), dq("d8", "d1", "z8"), node("Gemm", ["f2", "d1", "b1"], "y0", transB=1),
+         q("y0", "y1"), dq("y1", "y"), scale, zero, constant("z8", 3, [], b"\0"), constant("z32", 6, [], bytes(4)),
+         constant("w8", 3, [2, 3, 3, 3], bytes(54)), constant("d8", 3, [2, 2], bytes(4)), constant("b32", 6, [2], bytes(8)))
+
+
 if __name__ == "__main__":
     bundles()
+    states()
+    graphs()
     streams()
     texts()
     pictures()

@@ -1,15 +1,41 @@
-//! Files of weights that other programs wrote.
+//! Files of weights and networks that other programs wrote.
 
+use std::fmt::Display;
 use std::path::Path;
 
-use resnetd::model::import::torch;
+use resnetd::model::arch::Resnet;
+use resnetd::model::import::{onnx as graphs, tensors, torch};
 
+/// Pictures are as small as a network takes.
+const SIDE: usize = 32;
 /// PyTorch's files, in either format.
 pub fn pth(bytes: &[u8]) -> bool {
-    let read = torch::read(Path::new("fuzzed.pth"), bytes);
-    if let Err(error) = &read {
+    good(torch::read(Path::new("fuzzed.pth"), bytes)).is_some()
+}
+
+/// A state dict as safetensors, up to the float graph of it.
+pub fn safetensors(bytes: &[u8]) -> bool {
+    let path = Path::new("fuzzed.safetensors");
+    let network = good(tensors::read(path, bytes)).and_then(|(t, _)| good(Resnet::from_tensors(t)));
+    network.and_then(|n| good(n.to_graph(SIDE))).is_some()
+}
+
+/// A graph as ONNX, quantized or not, up to the float graph or the layers of it.
+pub fn onnx(bytes: &[u8]) -> bool {
+    // no file lies beside it
+    let Some(file) = good(graphs::open(Path::new("/nowhere/fuzzed.onnx"), bytes)) else {
+        return false;
+    };
+    if file.is_quantized() {
+        return good(file.quantized(8)).is_some();
+    }
+    good(file.network(8)).is_some()
+}
+
+fn good<T, E: Display>(result: Result<T, E>) -> Option<T> {
+    if let Err(error) = &result {
         let message = error.to_string();
         assert!(!message.contains('\n'), "an error is one line: {message:?}");
     }
-    read.is_ok()
+    result.ok()
 }

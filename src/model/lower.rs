@@ -108,8 +108,19 @@ impl Lowering<'_> {
         }
         let operand = |&outlet: &OutletId| match self.konst(outlet) {
             Some(constant) => Some(Operand::Constant(constant)),
-            None if self.alias.contains_key(&outlet) => None,
-            None => picture(outlet).map(|()| Operand::Activation(outlet)),
+            None => {
+                // there and back again is nothing
+                let shape = |o| {
+                    self.model
+                        .outlet_fact(o)
+                        .map(|fact| fact.shape.clone())
+                        .ok()
+                };
+                let source = self.source(outlet);
+                let same = shape(source) == shape(outlet);
+                let read = picture(source).filter(|()| same);
+                read.map(|()| Operand::Activation(source))
+            }
         };
         let operands: Option<Vec<Operand>> = node.inputs.iter().map(operand).collect();
         let operands = operands.ok_or_else(|| reason.clone())?;

@@ -33,10 +33,12 @@ pub fn arch(layers: &[Layer]) -> String {
     let convs = additions.first().map_or(0, |add| block_convs(layers, add));
     let grouped =
         |l: &Layer| matches!(&l.kind, Kind::Conv(conv) if conv.groups > 1 && conv.dims[1] > 1);
-    let family = if layers.iter().any(grouped) {
-        "resnext"
-    } else {
-        "resnet"
+    let gated = layers.iter().any(|l| matches!(l.kind, Kind::Sigmoid));
+    let family = match (layers.iter().any(grouped), gated) {
+        (true, true) => "seresnext",
+        (true, false) => "resnext",
+        (false, true) => "seresnet",
+        (false, false) => "resnet",
     };
     let published = PUBLISHED
         .iter()
@@ -118,7 +120,7 @@ fn convs_behind(layers: &[Layer], mut place: Place) -> usize {
         let layer = &layers[place];
         match layer.kind {
             Kind::Conv(_) => count += 1,
-            Kind::Relu | Kind::Affine(_) => {}
+            Kind::Relu | Kind::Affine(_) | Kind::Product => {}
             _ => return count,
         }
         place = layer.inputs[0];

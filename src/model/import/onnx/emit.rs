@@ -4,7 +4,7 @@
 use tract_nnef::internal::*;
 use tract_nnef::tract_core::ops::cnn::{self, KernelFormat, PaddingSpec, PoolSpec, SumPool};
 use tract_nnef::tract_core::ops::math;
-use tract_nnef::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
+use tract_nnef::tract_core::ops::nn::{DataFormat, Reduce, Reducer, sigmoid};
 
 use super::layers::{Affine, Conv, Divisor, Kind, Layer, Window};
 use super::names::Names;
@@ -60,6 +60,8 @@ impl Emit {
                 self.wire(&name, math::max(), &[inputs[0], zero])
             }
             Kind::Add => self.wire(&name, math::add(), inputs),
+            Kind::Sigmoid => self.wire(&name, sigmoid(), inputs),
+            Kind::Product => self.wire(&name, math::mul(), inputs),
             Kind::MaxPool(window) => {
                 let op = cnn::MaxPool {
                     pool_spec: spec(*window, channels, channels),

@@ -151,7 +151,7 @@ impl Folding {
         loop {
             let layer = &self.done[place];
             match layer.kind {
-                Kind::Relu => return true,
+                Kind::Relu | Kind::Sigmoid => return true,
                 Kind::Pad(_) | Kind::MaxPool(_) | Kind::AveragePool(..) | Kind::GlobalAverage => {
                     place = layer.inputs[0];
                 }

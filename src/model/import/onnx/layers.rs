@@ -37,6 +37,9 @@ pub enum Kind {
     /// The mean over rows and columns.
     GlobalAverage,
     Add,
+    Sigmoid,
+    /// A map times another of its shape, or times one value for each channel (Hu et al., "Squeeze-and-Excitation Networks", 2018).
+    Product,
 }
 
 #[derive(Debug, Clone)]

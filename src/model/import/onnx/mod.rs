@@ -12,6 +12,8 @@ mod emit;
 mod error;
 mod external;
 mod fold;
+#[cfg(test)]
+mod gate_tests;
 mod layers;
 #[cfg(test)]
 mod made;

@@ -205,7 +205,8 @@ impl Reading<'_> {
             (None, Some(constant)) => (0, constant),
             (Some(constant), None) => (1, constant),
             _ if op.is::<math::Add>() => return self.add(node),
-            _ => return Err("two feature maps are only ever added".into()),
+            _ if op.is::<math::Mul>() => return self.multiply(node),
+            _ => return Err("two feature maps are only ever added or multiplied".into()),
         };
         let value = self.value(node, slot)?;
         let constant = self.per_channel(&value, &constant)?;
@@ -271,6 +272,26 @@ impl Reading<'_> {
         }
         let out = (self.shape(&a), a.view);
         self.push(node, Kind::Add, vec![a.place, b.place], out)
+    }
+
+    /// A map times its gate: another map, or one value for each channel.
+    fn multiply(&mut self, node: &TypedNode) -> Result<(), String> {
+        let (a, b) = (self.value(node, 0)?, self.value(node, 1)?);
+        let pixels = |value: &Value| self.shape(value)[1] * self.shape(value)[2];
+        let (map, gate) = if pixels(&a) >= pixels(&b) {
+            (a, b)
+        } else {
+            (b, a)
+        };
+        let [channels, rows, columns] = self.shape(&map);
+        let gate_shape = self.shape(&gate);
+        let whole = gate_shape == [channels, rows, columns];
+        let by_channel = gate_shape == [channels, 1, 1];
+        if !(whole || by_channel) || map.view.reduced(gate_shape) != gate.view {
+            return Err("it multiplies feature maps of different shapes".into());
+        }
+        let out = ([channels, rows, columns], map.view);
+        self.push(node, Kind::Product, vec![map.place, gate.place], out)
     }
 
     /// One value of a constant for each channel of `value`.

@@ -123,7 +123,12 @@ impl<'a> Reading<'a> {
             if !op.0.is::<Sigmoid>() {
                 return Err(NOT_OF_A_RESNET.into());
             }
-            return self.end(node, Activation::Sigmoid);
+            if self.is_end(OutletId::new(node.id, 0)) {
+                return self.end(node, Activation::Sigmoid);
+            }
+            let value = self.value(node, 0)?;
+            let out = (self.shape(&value), value.view);
+            return self.push(node, Kind::Sigmoid, vec![value.place], out);
         }
         if let Some(op) = node.op_as::<Conv>() {
             self.conv(node, op)
@@ -230,6 +235,17 @@ impl<'a> Reading<'a> {
             return Err("only a softmax over the classes, at the end, is read".into());
         }
         self.end(node, Activation::Softmax)
+    }
+
+    /// Whether nothing more is computed of `outlet`.
+    fn is_end(&self, outlet: OutletId) -> bool {
+        let model = self.model;
+        let readers = &model.node(outlet.node).outputs[outlet.slot].successors;
+        readers.iter().all(|reader| {
+            let node = model.node(reader.node);
+            (node.op_is::<AxisOp>() || node.op_is::<Identity>())
+                && self.is_end(OutletId::new(node.id, 0))
+        })
     }
 
     fn end(&mut self, node: &TypedNode, activation: Activation) -> Result<(), String> {
