@@ -190,6 +190,25 @@ def states():
     seed("safetensors", "wrong", safetensors(stem + [("layer1.0.conv1.weight", (1, 1, 5, 5))] + head))
 
 
+def archives():
+    text = """version 1.0;
+graph g(x) -> (y) {
+x = external<scalar>(shape = [1, 3, 8, 8]);
+w = variable<scalar>(label = "w", shape = [2, 3, 1, 1]);
+d = variable<scalar>(label = "d", shape = [2, 2]);
+c = conv(x, w, 0.0, padding = [(0, 0), (0, 0)], stride = [2, 2]);
+r = relu(c);
+p = mean_reduce(%s, axes = [2, 3]);
+f = squeeze(p, axes = [2, 3]);
+y = matmul(f, d, transposeB = true);
+}
+"""
+    halves = lambda n: struct.pack("<f", 0.5) * n
+    files = entry("w.dat", tensor([2, 3, 1, 1], 0, 32, halves(6))) + entry("d.dat", tensor([2, 2], 0, 32, halves(4)))
+    for name, pooled in {"plain": "r", "gate": "mul(r, sigmoid(c))"}.items():
+        seed("nnef", name, entry("graph.nnef", (text % pooled).encode()) + files)
+
+
 def varint(n):
     out = b""
     while n > 127:
@@ -258,6 +277,7 @@ def graphs():
 if __name__ == "__main__":
     bundles()
     states()
+    archives()
     graphs()
     streams()
     texts()

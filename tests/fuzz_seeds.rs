@@ -17,6 +17,7 @@ const TARGETS: &[(&str, fn(&[u8]) -> bool)] = &[
     ("http", targets::http),
     ("jpeg", targets::jpeg),
     ("mjpeg", targets::mjpeg),
+    ("nnef", targets::nnef),
     ("onnx", targets::onnx),
     ("picture", targets::picture),
     ("pixels", targets::pixels),

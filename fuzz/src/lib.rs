@@ -16,7 +16,7 @@ use std::path::Path;
 pub use bundles::{bundle, graph};
 pub use pictures::{jpeg, picture, pixels};
 pub use streams::{http, mjpeg, y4m};
-pub use weights::{onnx, pth, safetensors};
+pub use weights::{nnef, onnx, pth, safetensors};
 
 use resnetd::cli::lines::{Lines, Next};
 use resnetd::cli::view::{Screen, View};

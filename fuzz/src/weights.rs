@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use resnetd::model::arch::Resnet;
-use resnetd::model::import::{onnx as graphs, tensors, torch};
+use resnetd::model::import::{nnef as archives, onnx as graphs, tensors, torch};
 
 /// Pictures are as small as a network takes.
 const SIDE: usize = 32;
@@ -30,6 +30,13 @@ pub fn onnx(bytes: &[u8]) -> bool {
         return good(file.quantized(8)).is_some();
     }
     good(file.network(8)).is_some()
+}
+
+/// An NNEF archive, up to the float graph of it.
+pub fn nnef(bytes: &[u8]) -> bool {
+    let file = good(archives::open(Path::new("fuzzed.nnef.tar"), bytes));
+    let small = file.filter(|file| file.size <= 4 * SIDE);
+    small.and_then(|file| good(file.network())).is_some()
 }
 
 fn good<T, E: Display>(result: Result<T, E>) -> Option<T> {

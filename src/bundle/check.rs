@@ -28,6 +28,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// In words.
+    pub fn text(self) -> String {
+        match self {
+            Self::Foreign(reason) | Self::Damaged(reason) | Self::Refused(reason) => reason,
+            Self::Format(found) => format!("format {found}"),
+        }
+    }
+
     pub fn at(self, path: &Path) -> BundleError {
         let path = path.to_owned();
         match self {

@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::plain_file;
 
 pub use check::{Contents, preprocessing as check_preprocessing};
-pub use graph::{Graph, Value};
+pub use graph::{Graph, Value, parse as parse_graph};
 pub use manifest::{Accuracy, FORMAT, Manifest, Provenance, Quantization};
 pub use tensor::{Kind, Sink, TensorInfo};
 
@@ -192,6 +192,19 @@ impl Bundle {
     pub fn stored_values(&self) -> u64 {
         self.stored_values
     }
+}
+
+/// A tensor's file in an archive that is no bundle: its header, checked against its size, and its values, finite.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_tensor<'a>(name: &str, bytes: &'a [u8]) -> Result<(TensorInfo, &'a [u8]), String> {
+    let Some((header, values)) = bytes.split_first_chunk::<{ tensor::HEADER }>() else {
+        return Err(format!("{name}.dat: too short for a tensor"));
+    };
+    let info = tensor::info(name, header, values.len()).map_err(check::Reason::text)?;
+    tensor::finite(&info, values).map_err(check::Reason::text)?;
+    Ok((info, values))
 }
 
 /// The entries of an archive that tract wrote.

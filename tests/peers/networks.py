@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import onnx
 import torch
 import torchvision
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from safetensors.torch import save_file
 
@@ -85,7 +91,7 @@ class Reader(CalibrationDataReader):
         return None if value is None else {"image": value[None]}
 
 
-def quantize(float_path, way, values, reduce_range):
+def quantize(float_path, way, values, reduce_range, method=CalibrationMethod.MinMax):
     """`reduce_range` halves the weights' range, which ONNX Runtime advises where its own sums of 16 bits overflow."""
     prepared = float_path.with_name(f"{float_path.stem}-prepared.onnx")
     if not prepared.exists():
@@ -102,6 +108,7 @@ def quantize(float_path, way, values, reduce_range):
         weight_type=QuantType.QInt8,
         per_channel=way.per_channel,
         reduce_range=reduce_range,
+        calibrate_method=method,
     )
     return path
 

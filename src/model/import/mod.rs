@@ -2,6 +2,7 @@
 //! told by its first bytes, not by its name. What a network looks like that is only weights is `arch`'s business.
 
 mod metadata;
+pub mod nnef;
 pub mod onnx;
 pub mod tensors;
 pub mod torch;
@@ -75,6 +76,8 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
     let sha256 = hex(&Sha256::digest(&bytes));
     let read = if tensors::are_safetensors(&bytes) || torch::is_torch(&bytes) {
         from_weights(path, bytes, options)?
+    } else if nnef::is_archive(&bytes) {
+        from_archive(path, bytes, options)?
     } else {
         from_graph(path, bytes, options)?
     };
@@ -167,18 +170,47 @@ fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network,
     let file = onnx::open(path, &bytes).map_err(bad)?;
     drop(bytes);
     let metadata = file.metadata.clone();
-    let mut preprocessing = options.preprocessing(&metadata)?;
+    let preprocessing = options.preprocessing(&metadata)?;
     if file.is_quantized() {
         return from_integers(path, &file, options, preprocessing);
     }
     let read = file.network(preprocessing.crop as usize).map_err(bad)?;
+    from_floats(read, options, preprocessing, &metadata)
+}
+
+fn from_archive(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
+    let bad = |error| ModelError::Onnx {
+        path: path.to_owned(),
+        error,
+    };
+    let file = nnef::open(path, &bytes)?;
+    drop(bytes);
+    let metadata = Metadata::from([("crop".to_owned(), file.size.to_string())]);
+    let preprocessing = options.preprocessing(&metadata)?;
+    if preprocessing.crop as usize != file.size {
+        let size = file.size;
+        return Err(bad(onnx::OnnxError::Graph(format!(
+            "it was made for pictures of {size}x{size}; leave --crop away"
+        ))));
+    }
+    let read = file.network().map_err(bad)?;
+    from_floats(read, options, preprocessing, &metadata)
+}
+
+/// A float graph with what the file says beside it.
+fn from_floats(
+    read: onnx::Imported,
+    options: &Options,
+    mut preprocessing: Preprocessing,
+    metadata: &Metadata,
+) -> Result<Network, ModelError> {
     if let Some(normalization) = read.normalization {
         if options.mean.is_none() && !metadata.contains_key("mean") {
             return Err(ModelError::Preprocessing(OWN_NORMALIZATION.into()));
         }
         preprocessing = absorbed(&preprocessing, normalization)?;
     }
-    let (labels, imagenet_labels) = labels(options, &metadata, read.classes)?;
+    let (labels, imagenet_labels) = labels(options, metadata, read.classes)?;
     Ok(Network {
         graph: read.graph,
         arch: read.arch,

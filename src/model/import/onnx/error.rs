@@ -4,7 +4,7 @@ use thiserror::Error;
 
 #[derive(Debug, Error)]
 pub enum OnnxError {
-    #[error("neither a safetensors nor an ONNX file: {0}")]
+    #[error("neither a safetensors nor a .pth, NNEF or ONNX file: {0}")]
     NotOnnx(String),
     #[error("opset {0} is not read; export with opset 9 to 23")]
     Opset(i64),

@@ -36,6 +36,7 @@ use tract_nnef::internal::TypedModel;
 pub use describe::quantized_arch;
 pub use error::OnnxError;
 pub use quantized::QuantizedNetwork;
+pub use typed::refused_by_tract;
 
 use super::tensors::Metadata;
 use crate::infer::quiet;
@@ -125,9 +126,17 @@ impl File {
             ));
         }
         let typed = typed::typed(self.checked, self.picture, size)?;
-        let gave_up = |_| OnnxError::Tract("it gave up on the network".into());
-        quiet::catch(|| build(&typed, self.picture.channels_last)).map_err(gave_up)?
+        from_typed(&typed, self.picture.channels_last)
     }
+}
+
+/// A network that tract has read, from whatever file, its operators as they were written.
+///
+/// # Errors
+/// If it is no ResNet.
+pub fn from_typed(typed: &TypedModel, channels_last: bool) -> Result<Imported, OnnxError> {
+    let gave_up = |_| OnnxError::Tract("it gave up on the network".into());
+    quiet::catch(|| build(typed, channels_last)).map_err(gave_up)?
 }
 
 fn build(typed: &TypedModel, channels_last: bool) -> Result<Imported, OnnxError> {

@@ -86,7 +86,7 @@ pub fn typed(mut checked: Checked, picture: Picture, size: usize) -> Result<Type
     };
     match quiet::catch(read) {
         Ok(Ok(model)) => Ok(model),
-        Ok(Err(error)) => Err(OnnxError::Tract(shown_chain(&error))),
+        Ok(Err(error)) => Err(refused_by_tract(&error)),
         Err(_) => Err(OnnxError::Tract(
             "it gave up on a node; export with another opset, or simplify the file".into(),
         )),
@@ -94,15 +94,12 @@ pub fn typed(mut checked: Checked, picture: Picture, size: usize) -> Result<Type
 }
 
 /// On one line and not at any length: tract prints whole nodes.
-fn shown_chain(error: &TractError) -> String {
+#[must_use]
+pub fn refused_by_tract(error: &TractError) -> OnnxError {
     const LONGEST: usize = 300;
     let text = format!("{error:#}");
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST)
-        .collect();
-    line
+    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    OnnxError::Tract(line.take(LONGEST).collect())
 }
 
 /// Outside training it changes nothing, and what it left out nobody may read.
