@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-avx512 test-vm test-vm-systemd test-deb test-all soak fuzz bench-arm bench-peers cross pages deb install uninstall models clean need tools
+.PHONY: help run test test-arm test-avx512 test-vm test-vm-systemd test-deb test-all soak fuzz bench-arm bench-peers choosing cross pages deb install uninstall models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -79,6 +79,9 @@ uninstall: ## remove it again, but for what was changed
 
 models: need ## make the default bundle anew: make models DATA=FOLDER
 	DATA=$(DATA) models/build.sh
+
+choosing: need ## measure the shipped networks and write docs/CHOOSING.md: make choosing DATA=FOLDER
+	DATA=$(DATA) models/choosing/run.sh
 
 bench-peers: need ## time other engines and ours in turn, into benches/peers.md: make bench-peers ARGS="--help"
 	@cross/need.sh python3-venv

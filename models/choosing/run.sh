@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Measures every network that this project ships, from the float weights in DATA (models/README.md), and writes docs/CHOOSING.md.
+# Variants that were measured once (choosing.py measure) stay on the page with their date.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+[ -n "${DATA:-}" ] || { echo "DATA=FOLDER says where the float weights and photographs lie: models/README.md" >&2; exit 2; }
+cargo build --release --features tools --bins
+work=target/choosing
+mkdir -p "$work"
+for bundle in models/resnet*-imagenette.nnef.tar; do
+    name=$(basename "$bundle" .nnef.tar)
+    weights=$DATA/$name-fp32.safetensors
+    target/release/resnetd-model import "$weights" -o "$work/$name-float.nnef.tar"
+    python3 models/choosing/choosing.py measure "${name%-imagenette}" --float "$work/$name-float.nnef.tar" --int8 "$bundle" \
+        --val "$DATA/imagenette-val.tar" --how "as shipped"
+done
+python3 models/choosing/choosing.py render
