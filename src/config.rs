@@ -10,6 +10,9 @@
 //! | `threads` | one for each performance core | more only wait for each other; fewer leave cores to other programs |
 //! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
 //! | `target_fps` | as many as the processor can | of each camera, per second: fewer leave time, power and heat to others |
+//! | `still_gate` | false | while nothing changes before a camera its frames need not be classified; off, because whoever compares frame with label expects one for each |
+//! | `still_fps` | 5 | how often a still scene is looked at: often enough not to be noticed |
+//! | `max_interval_s` | 10 | a still scene is classified again after so long |
 //! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
 //!
 //! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
@@ -44,6 +47,10 @@ pub struct Config {
     pub smoothing_ms: Option<u32>,
     pub stale_s: Option<NonZeroUsize>,
     pub target_fps: Option<Fps>,
+    #[serde(default)]
+    pub still_gate: bool,
+    pub still_fps: Option<Fps>,
+    pub max_interval_s: Option<NonZeroUsize>,
 }
 
 /// Frames per second, 0.01 to 1000.

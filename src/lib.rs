@@ -9,6 +9,7 @@
 //! docs/ARCHITECTURE.md is the map: what each module is for, what it may import, and how a frame
 //! travels. The library exists for the two programs and their tests; it is no stable interface.
 
+pub mod adapt;
 pub mod backoff;
 pub mod bundle;
 pub mod cli;

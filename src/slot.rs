@@ -131,6 +131,13 @@ impl Slots {
         self.arrived.notify_one();
     }
 
+    /// No frame of this camera is taken for `time`.
+    pub fn rest(&self, camera: CameraId, time: Duration) {
+        if let Some(place) = self.lock().place(camera) {
+            place.due = place.due.max(Instant::now() + time);
+        }
+    }
+
     /// Leaves a frame and gets another buffer back in its place. Waits only with [`Keep::Every`], and at
     /// most `timeout`.
     pub fn put(&self, camera: CameraId, frame: &mut Frame, keep: Keep, timeout: Duration) -> Put {

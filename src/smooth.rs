@@ -20,6 +20,15 @@ pub struct Settings {
     pub hold: Duration,
 }
 
+impl Settings {
+    /// After so long with the same scores every label has settled: the average is within a hundredth of them, and
+    /// a narrow lead has held.
+    #[must_use]
+    pub fn settled(&self) -> Duration {
+        self.time_constant * 5 + self.hold
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

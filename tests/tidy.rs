@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("backoff", ""),
     ("random", ""),
     ("heap", ""),
+    ("adapt", ""),
     ("slot", "frame"),
     // the stages
     ("source", "backoff control frame plain_file ratelimit"),
@@ -40,11 +41,11 @@ const ARROWS: &[(&str, &str)] = &[
     // those who know the stages
     (
         "daemon",
-        "backoff bundle config frame infer kernels label preprocess publish ratelimit slot smooth source spec",
+        "adapt backoff bundle config frame infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     (
         "cli",
-        "bundle config control cores daemon frame heap infer kernels label preprocess publish ratelimit slot smooth source spec",
+        "adapt bundle config control cores daemon frame heap infer kernels label preprocess publish ratelimit slot smooth source spec",
     ),
     // the workshop and its commands
     ("cli::workshop", "bundle cli infer model plain_file spec"),

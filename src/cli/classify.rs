@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn classify(model: &mut Loaded, file: &Path, out: &mut Prediction) -> Result<(), Failure> {
     let frame = images::load(file).map_err(|e| Failure::Input(e.to_string()))?;
     model
-        .classify(&frame, out)
+        .classify(&frame, &mut |_| true, out)
         .map(|_| ())
         .map_err(|e| Failure::Input(format!("{}: {e}", file.display())))
 }

@@ -9,7 +9,7 @@ use super::Failure;
 use crate::bundle::{self, BundleError};
 use crate::config::Models;
 use crate::cores::Threads;
-use crate::daemon::{Classified, Classifier, ClassifyError, Model};
+use crate::daemon::{Classified, Classifier, ClassifyError, Model, Worth};
 use crate::frame::Frame;
 use crate::infer::Engine;
 use crate::infer::registry::OPERATORS;
@@ -107,8 +107,9 @@ impl Classifier for Loaded {
     fn classify(
         &mut self,
         frame: &Frame,
+        worth: Worth,
         out: &mut Prediction,
-    ) -> Result<Classified, ClassifyError> {
+    ) -> Result<Option<Classified>, ClassifyError> {
         let failed = |e: &dyn std::fmt::Display| ClassifyError {
             message: e.to_string(),
         };
@@ -118,15 +119,18 @@ impl Classifier for Loaded {
             .preprocessor
             .run(frame, picture)
             .map_err(|e| failed(&e))?;
+        if !worth(picture) {
+            return Ok(None);
+        }
         let prepared = Instant::now();
         self.engine.run(out).map_err(|e| failed(&e))?;
         let milliseconds = |from: Instant, to: Instant| (to - from).as_secs_f32() * 1000.0;
-        Ok(Classified {
+        Ok(Some(Classified {
             image_width: size.width,
             image_height: size.height,
             preprocess_ms: milliseconds(started, prepared),
             inference_ms: milliseconds(prepared, Instant::now()),
-        })
+        }))
     }
 }
 

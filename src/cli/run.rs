@@ -1,7 +1,7 @@
 //! `resnetd run`: the daemon. Here flags and the configuration file become one set of options, and the
 //! options become what the daemon is made of.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,6 +14,7 @@ use super::console::Console;
 use super::model::Loaded;
 use super::reload::FromFile;
 use super::view::Screen;
+use crate::adapt::still;
 use crate::config::{Config, Fps, Models};
 use crate::control::Controls;
 use crate::cores::Threads;
@@ -83,6 +84,7 @@ pub struct Options {
     time_constant: Duration,
     stale_after: Duration,
     target_fps: Option<f32>,
+    still: Option<still::Settings>,
 }
 
 /// A camera as it is asked for.
@@ -234,6 +236,9 @@ impl Options {
                 Duration::from_secs(seconds.get() as u64)
             }),
             target_fps: file.target_fps.map(Fps::get),
+            still: file
+                .still_gate
+                .then(|| still_settings(file.still_fps, file.max_interval_s)),
         }
     }
 
@@ -246,7 +251,17 @@ impl Options {
             },
             stale_after: self.stale_after,
             target_fps: self.target_fps,
+            still: self.still,
         }
+    }
+}
+
+fn still_settings(fps: Option<Fps>, interval: Option<NonZeroUsize>) -> still::Settings {
+    let usual = still::Settings::default();
+    let seconds = interval.map(|seconds| Duration::from_secs(seconds.get() as u64));
+    still::Settings {
+        look: fps.map_or(usual.look, |fps| Duration::from_secs_f32(1.0 / fps.get())),
+        max_interval: seconds.unwrap_or(usual.max_interval),
     }
 }
 
@@ -338,6 +353,22 @@ mod tests {
                 options.target_fps
             ),
             (Duration::ZERO, Duration::from_secs(9), Some(2.5))
+        );
+        assert_eq!(options.still, None);
+    }
+
+    #[test]
+    fn the_still_gate_is_off_unless_it_is_wanted() {
+        let still = |text: &str| Options::merge(Arguments::default(), file(text)).still;
+        assert_eq!(still("still_fps = 2.0\n"), None);
+        assert_eq!(
+            still("still_gate = true\n"),
+            Some(still::Settings::default())
+        );
+        let set = still("still_gate = true\nstill_fps = 2.0\nmax_interval_s = 60\n").unwrap();
+        assert_eq!(
+            (set.look, set.max_interval),
+            (Duration::from_millis(500), Duration::from_secs(60))
         );
     }
 }

@@ -166,24 +166,23 @@ impl Inference {
         let new = added.iter().map(|about| about.name.as_str());
         self.out.hub.change_cameras(gone, new);
         for about in added {
-            let view = View::begin(about, self.settings.smoothing, &mut self.out);
+            let view = View::begin(about, &self.settings, &mut self.out);
             self.cameras.push(view);
         }
     }
 
     fn change_settings(&mut self, settings: Settings) {
-        if settings.smoothing != self.settings.smoothing {
-            for view in &mut self.cameras {
-                view.restart(settings.smoothing);
-            }
+        for view in &mut self.cameras {
+            view.restart(&self.settings, &settings);
         }
         self.slots.pace(settings.interval());
         self.settings = settings;
     }
 
     fn switch(&mut self, model: Model, reason: Reason) {
-        if model.labels != self.model.labels {
-            self.cameras.iter_mut().for_each(View::forget_label);
+        let other_labels = model.labels != self.model.labels;
+        for view in &mut self.cameras {
+            view.change_model(other_labels);
         }
         log::info!(
             "model {} in place of {}: {}",
@@ -212,8 +211,16 @@ impl Inference {
     ) {
         let Buffers { frame, prediction } = buffers;
         let classifier = self.model.classifier.as_mut();
+        let mut view = find(&mut self.cameras, camera);
+        let captured = frame.captured;
+        let mut worth = |picture: &[u8]| {
+            let view = view.as_deref_mut();
+            view.is_none_or(|view| view.is_worth(picture, captured))
+        };
         // Whatever a decoder leaves behind, it begins each frame anew.
-        let outcome = catch_unwind(AssertUnwindSafe(|| classifier.classify(frame, prediction)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            classifier.classify(frame, &mut worth, prediction)
+        }));
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(panic) if self.panics >= MOST_PANICS => resume_unwind(panic),
@@ -224,7 +231,8 @@ impl Inference {
             }
         };
         let classified = match outcome {
-            Ok(classified) => classified,
+            Ok(Some(classified)) => classified,
+            Ok(None) => return self.still(camera),
             Err(error) => return self.bad_frame(camera, frame.file.as_deref(), &error),
         };
         self.panics = 0;
@@ -238,6 +246,14 @@ impl Inference {
                 labels,
             };
             view.publish(&seen, prediction, scored, &mut self.out);
+        }
+    }
+
+    /// A frame that showed nothing new.
+    fn still(&mut self, camera: CameraId) {
+        self.panics = 0;
+        if let Some(view) = find(&mut self.cameras, camera) {
+            self.slots.rest(camera, view.is_still());
         }
     }
 

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::adapt::still;
 use crate::frame::Frame;
 use crate::label::{Labels, Prediction};
 use crate::publish::listener::Listener;
@@ -42,14 +43,18 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 /// How long threads may take to end before the process ends without them.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Says of a prepared picture, `[side][side][3]` bytes as the network would see them, whether it is worth an inference.
+pub type Worth<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
+
 /// Turns a frame into scores: preprocessing and inference.
 pub trait Classifier: Send {
-    /// Puts the scores of `frame` into `out`, whose buffers are used again.
+    /// Puts the scores of `frame` into `out`, whose buffers are used again; nothing where `worth` said no.
     fn classify(
         &mut self,
         frame: &Frame,
+        worth: Worth,
         out: &mut Prediction,
-    ) -> Result<Classified, ClassifyError>;
+    ) -> Result<Option<Classified>, ClassifyError>;
 }
 
 /// What besides the scores is known of a classified frame.
@@ -99,6 +104,8 @@ pub struct Settings {
     pub stale_after: Duration,
     /// At most so many frames per second of each camera are classified; 0.01 to 1000.
     pub target_fps: Option<f32>,
+    /// Frames that show what was classified last are passed over; `None`: each one is classified.
+    pub still: Option<still::Settings>,
 }
 
 impl Settings {

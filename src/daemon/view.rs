@@ -6,7 +6,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Classified, Observer};
+use super::{Classified, Observer, Settings};
+use crate::adapt::still::{StillGate, Thumbnail, Verdict};
 use crate::frame::Frame;
 use crate::label::{Prediction, Score};
 use crate::publish::Hub;
@@ -57,6 +58,8 @@ pub struct View {
     /// Since when no frame could be classified.
     bad_since: Option<Instant>,
     smoother: Smoother,
+    /// Where frames may be passed over.
+    gate: Option<StillGate>,
     /// The label of the last change that was told. Outlives a loss of the camera: coming back to the same
     /// scene is no change.
     told: Option<usize>,
@@ -64,10 +67,11 @@ pub struct View {
 
 impl View {
     /// Of a camera that begins; says so.
-    pub fn begin(about: Introduction, smoothing: smooth::Settings, out: &mut Outlet) -> Self {
+    pub fn begin(about: Introduction, settings: &Settings, out: &mut Outlet) -> Self {
         out.send(&status(&about.name, State::Starting, None));
         Self {
-            smoother: smoother(&about, smoothing),
+            smoother: smoother(&about, settings.smoothing),
+            gate: gate(&about, settings),
             about,
             state: State::Starting,
             detail: None,
@@ -78,15 +82,44 @@ impl View {
         }
     }
 
-    /// Labels begin afresh, by other rules.
-    pub fn restart(&mut self, smoothing: smooth::Settings) {
-        self.smoother = smoother(&self.about, smoothing);
+    /// What has changed from `old` to `new` begins afresh, by other rules.
+    pub fn restart(&mut self, old: &Settings, new: &Settings) {
+        let smoothing = old.smoothing != new.smoothing;
+        if smoothing {
+            self.smoother = smoother(&self.about, new.smoothing);
+        }
+        if smoothing || old.still != new.still {
+            self.gate = gate(&self.about, new);
+        }
     }
 
-    /// Another model's labels: their numbers mean something else.
-    pub fn forget_label(&mut self) {
-        self.smoother.reset();
-        self.told = None;
+    /// Another model, which has not seen the scene yet; with other labels, whose numbers mean something else.
+    pub fn change_model(&mut self, other_labels: bool) {
+        self.forget_scene();
+        if other_labels {
+            self.smoother.reset();
+            self.told = None;
+        }
+    }
+
+    fn forget_scene(&mut self) {
+        if let Some(gate) = &mut self.gate {
+            gate.reset();
+        }
+    }
+
+    /// Whether a picture, captured at `at`, shows something that was not classified yet.
+    pub fn is_worth(&mut self, picture: &[u8], at: Instant) -> bool {
+        let gate = self.gate.as_mut();
+        gate.is_none_or(|gate| gate.see(Thumbnail::of(picture), at) == Verdict::Classify)
+    }
+
+    /// A frame showed what was classified last. How long the camera may be left alone.
+    pub fn is_still(&mut self) -> Duration {
+        self.bad_since = None;
+        self.dropped += 1;
+        let look = self.gate.as_ref().map(StillGate::look);
+        look.filter(|_| self.about.live).unwrap_or_default()
     }
 
     /// A frame has come. While none can be classified that says nothing new.
@@ -130,6 +163,7 @@ impl View {
         self.detail = detail.map(str::to_owned);
         if matches!(state, State::CameraLost | State::Stale) {
             self.smoother.reset();
+            self.forget_scene();
         }
         match detail {
             Some(detail) => log::warn!("{}: {}: {detail}", self.about.name, state.as_str()),
@@ -222,6 +256,12 @@ pub fn status<'a>(camera: &'a str, state: State, detail: Option<&'a str>) -> Mes
         state,
         detail: detail.map(Into::into),
     })
+}
+
+/// Pictures that have nothing to do with each other are each worth a look.
+fn gate(about: &Introduction, settings: &Settings) -> Option<StillGate> {
+    let still = settings.still.filter(|_| !about.independent)?;
+    Some(StillGate::new(still, settings.smoothing.settled()))
 }
 
 fn smoother(about: &Introduction, smoothing: smooth::Settings) -> Smoother {

@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use resnetd::daemon::{Camera, Classified, Classifier, ClassifyError, Options, Totals};
+use resnetd::daemon::{Camera, Classified, Classifier, ClassifyError, Options, Totals, Worth};
 use resnetd::frame::{Frame, PixelFormat};
 use resnetd::label::Prediction;
 use resnetd::preprocess::Preprocessor;
@@ -106,22 +106,26 @@ impl Classifier for ByBrightness {
     fn classify(
         &mut self,
         frame: &Frame,
+        worth: Worth,
         out: &mut Prediction,
-    ) -> Result<Classified, ClassifyError> {
+    ) -> Result<Option<Classified>, ClassifyError> {
         let mut picture = vec![0; self.0.output_len()];
         let size = self.0.run(frame, &mut picture);
         let size = size.map_err(|error| ClassifyError {
             message: error.to_string(),
         })?;
+        if !worth(&picture) {
+            return Ok(None);
+        }
         let sum: f32 = picture.iter().map(|&byte| f32::from(byte)).sum();
         let bright = sum / 255.0 / 192.0;
         out.probabilities = vec![1.0 - bright, bright];
-        Ok(Classified {
+        Ok(Some(Classified {
             image_width: size.width,
             image_height: size.height,
             preprocess_ms: 0.1,
             inference_ms: 0.1,
-        })
+        }))
     }
 }
 

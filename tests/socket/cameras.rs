@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resnetd::daemon::{Classified, Classifier, ClassifyError};
+use resnetd::daemon::{Classified, Classifier, ClassifyError, Worth};
 use resnetd::frame::Frame;
 use resnetd::label::Prediction;
 use resnetd::publish::wire::{Message, State};
@@ -27,10 +27,11 @@ impl Classifier for Slow {
     fn classify(
         &mut self,
         frame: &Frame,
+        worth: Worth,
         out: &mut Prediction,
-    ) -> Result<Classified, ClassifyError> {
+    ) -> Result<Option<Classified>, ClassifyError> {
         thread::sleep(self.0);
-        ByByte.classify(frame, out)
+        ByByte.classify(frame, worth, out)
     }
 }
 

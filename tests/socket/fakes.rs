@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use resnetd::daemon::{Camera, Classified, Classifier, ClassifyError, Model};
+use resnetd::daemon::{Camera, Classified, Classifier, ClassifyError, Model, Worth};
 use resnetd::frame::Frame;
 use resnetd::label::Prediction;
 use resnetd::publish::wire::ModelInfo;
@@ -87,31 +87,47 @@ impl Classifier for ByByte {
     fn classify(
         &mut self,
         frame: &Frame,
+        worth: Worth,
         out: &mut Prediction,
-    ) -> Result<Classified, ClassifyError> {
+    ) -> Result<Option<Classified>, ClassifyError> {
         let class = frame.data[0];
         if class == u8::MAX {
             return Err(ClassifyError {
                 message: "torn".into(),
             });
         }
+        if !worth(&picture(class)) {
+            return Ok(None);
+        }
         out.probabilities.clear();
         out.probabilities
             .extend((0..2u8).map(|id| if id == class { 0.9 } else { 0.1 }));
-        Ok(Classified {
+        Ok(Some(Classified {
             image_width: 4,
             image_height: 3,
             preprocess_ms: 0.5,
             inference_ms: 1.0,
-        })
+        }))
     }
+}
+
+/// What the network would see: something that is brighter by class.
+fn picture(class: u8) -> [u8; 28 * 28 * 3] {
+    let mut picture = [100; 28 * 28 * 3];
+    picture[..600].fill(100 + 40 * class);
+    picture
 }
 
 /// An inference that never ends.
 pub struct Stuck;
 
 impl Classifier for Stuck {
-    fn classify(&mut self, _: &Frame, _: &mut Prediction) -> Result<Classified, ClassifyError> {
+    fn classify(
+        &mut self,
+        _: &Frame,
+        _: Worth,
+        _: &mut Prediction,
+    ) -> Result<Option<Classified>, ClassifyError> {
         loop {
             thread::park();
         }

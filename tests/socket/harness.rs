@@ -103,6 +103,7 @@ pub fn settings() -> Settings {
         },
         stale_after: LONG,
         target_fps: None,
+        still: None,
     }
 }
 
@@ -135,7 +136,7 @@ impl Subscriber {
         (!line.is_empty()).then(|| serde_json::from_str(&line).unwrap())
     }
 
-    pub fn until(&mut self, found: impl Fn(&Message<'_>) -> bool) -> Message<'static> {
+    pub fn until(&mut self, mut found: impl FnMut(&Message<'_>) -> bool) -> Message<'static> {
         loop {
             let message = self.next().expect("the stream goes on");
             if found(&message) {

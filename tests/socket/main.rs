@@ -10,4 +10,5 @@ mod harness;
 mod life;
 mod messages;
 mod reload;
+mod still;
 mod subscribers;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use resnetd::daemon::{Classified, Classifier, ClassifyError, Totals};
+use resnetd::daemon::{Classified, Classifier, ClassifyError, Totals, Worth};
 use resnetd::frame::Frame;
 use resnetd::label::Prediction;
 use resnetd::publish::wire::{Message, State};
@@ -271,10 +271,11 @@ fn a_frame_that_makes_the_classifier_panic_is_a_bad_frame_but_not_again_and_agai
         fn classify(
             &mut self,
             frame: &Frame,
+            worth: Worth,
             out: &mut Prediction,
-        ) -> Result<Classified, ClassifyError> {
+        ) -> Result<Option<Classified>, ClassifyError> {
             assert_ne!(frame.data[0], 1, "as planned");
-            ByByte.classify(frame, out)
+            ByByte.classify(frame, worth, out)
         }
     }
     let (acts, source) = scripted(true);
