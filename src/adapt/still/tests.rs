@@ -1,3 +1,5 @@
+//! Cameras with noise, exposure that adjusts itself, things that come and go: what of it is a change.
+
 use super::*;
 use crate::random::Random;
 use proptest::prelude::*;
