@@ -7,7 +7,6 @@ use super::error::ModelError;
 use super::eval::share;
 use super::quantize::Calibrated;
 use super::sweep::sweep;
-use crate::infer::engine::{normalization, normalize};
 
 /// How near an int8 network is to the float one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,17 +33,13 @@ impl<'a> Judge<'a> {
         set: &'a Dataset,
         pictures: Vec<usize>,
     ) -> Result<Self, ModelError> {
-        let p = &calibrated.manifest.preprocessing;
-        let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
+        let run = calibrated.runner();
         let float = sweep(
             "float",
             (set, &pictures),
-            p,
+            &calibrated.manifest.preprocessing,
             || Ok(()),
-            |(), picture| {
-                let picture = normalize(picture, &table, size)?;
-                calibrated.network.measure(picture, &mut [])
-            },
+            |(), picture| run(picture, &mut []),
         )?;
         Ok(Self {
             calibrated,

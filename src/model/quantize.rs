@@ -80,20 +80,15 @@ impl Calibrated {
         }
         let most = effort.pictures(CALIBRATION, TO_MEASURE, found.each);
         let chosen = set.spread(most, &[]);
-        let p = &found.manifest.preprocessing;
-        let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
+        let float = found.runner();
         let swept = sweep(
             "measuring activations",
             (set, &chosen),
-            p,
-            || Ok(vec![Profile::default(); found.network.measured.len()]),
-            |profiles, picture| {
-                found
-                    .network
-                    .measure(normalize(picture, &table, size)?, profiles)
-                    .map(|_| ())
-            },
+            &found.manifest.preprocessing,
+            || Ok(found.profiles.clone()),
+            |profiles, picture| float(picture, profiles).map(|_| ()),
         )?;
+        drop(float);
         found.images = swept.results.len();
         found.measured = chosen;
         found.data = set
@@ -134,18 +129,28 @@ impl Calibrated {
 
     /// What one picture takes, and what is done with it.
     fn time(&self) -> Result<Duration, ModelError> {
-        let p = &self.manifest.preprocessing;
-        let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
-        let mut profiles = self.profiles.clone();
+        let (float, mut profiles) = (self.runner(), self.profiles.clone());
         let mut took = Duration::ZERO;
         // the first one warms up
+        let size = self.manifest.preprocessing.crop as usize;
         for picture in pictures::dead_leaves(size, 1).take(2) {
-            let picture = normalize(&picture, &table, size)?;
             let began = Instant::now();
-            self.network.measure(picture, &mut profiles)?;
+            float(&picture, &mut profiles)?;
             took = began.elapsed();
         }
         Ok(took)
+    }
+
+    /// Runs the float network on a picture of bytes: adds its activations to profiles, if there are any, and gives the logits.
+    pub(super) fn runner(
+        &self,
+    ) -> impl Fn(&[u8], &mut [Profile]) -> Result<Vec<f32>, ModelError> + Sync {
+        let p = &self.manifest.preprocessing;
+        let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
+        move |picture, profiles| {
+            let picture = normalize(picture, &table, size)?;
+            self.network.measure(picture, profiles)
+        }
     }
 
     /// The float bundle.
@@ -242,13 +247,13 @@ pub fn on_pictures(
     data: &str,
 ) -> Result<Bundle, ModelError> {
     let mut found = Calibrated::open(bundle)?;
-    let p = &found.manifest.preprocessing;
-    let (table, size) = (normalization(p.mean, p.std), p.crop as usize);
+    let (float, mut profiles, mut images) = (found.runner(), found.profiles.clone(), 0);
     for picture in pictures {
-        let picture = normalize(&picture, &table, size)?;
-        found.network.measure(picture, &mut found.profiles)?;
-        found.images += 1;
+        float(&picture, &mut profiles)?;
+        images += 1;
     }
+    drop(float);
+    (found.profiles, found.images) = (profiles, images);
     found.data = data.into();
     found.bundle(Recipe::DEFAULT, bundle.manifest.name.clone())
 }

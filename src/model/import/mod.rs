@@ -163,10 +163,7 @@ fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Networ
 }
 
 fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
-    let bad = |error| ModelError::Onnx {
-        path: path.to_owned(),
-        error,
-    };
+    let bad = refused(path);
     let file = onnx::open(path, &bytes).map_err(bad)?;
     drop(bytes);
     let metadata = file.metadata.clone();
@@ -179,10 +176,7 @@ fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network,
 }
 
 fn from_archive(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
-    let bad = |error| ModelError::Onnx {
-        path: path.to_owned(),
-        error,
-    };
+    let bad = refused(path);
     let file = nnef::open(path, &bytes)?;
     drop(bytes);
     let metadata = Metadata::from([("crop".to_owned(), file.size.to_string())]);
@@ -195,6 +189,14 @@ fn from_archive(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Networ
     }
     let read = file.network().map_err(bad)?;
     from_floats(read, options, preprocessing, &metadata)
+}
+
+/// What is wrong with a graph, with the file's name.
+fn refused(path: &Path) -> impl Fn(onnx::OnnxError) -> ModelError + Copy {
+    move |error| ModelError::Onnx {
+        path: path.to_owned(),
+        error,
+    }
 }
 
 /// A float graph with what the file says beside it.
@@ -229,10 +231,7 @@ fn from_integers(
     options: &Options,
     preprocessing: Preprocessing,
 ) -> Result<Network, ModelError> {
-    let bad = |error| ModelError::Onnx {
-        path: path.to_owned(),
-        error,
-    };
+    let bad = refused(path);
     let read = file.quantized(preprocessing.crop as usize).map_err(bad)?;
     let backend = Backend::selected().map_err(EngineError::from)?;
     let graph = read.graph(&preprocessing, backend);

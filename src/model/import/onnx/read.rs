@@ -239,13 +239,18 @@ impl<'a> Reading<'a> {
 
     /// Whether nothing more is computed of `outlet`.
     fn is_end(&self, outlet: OutletId) -> bool {
-        let model = self.model;
-        let readers = &model.node(outlet.node).outputs[outlet.slot].successors;
-        readers.iter().all(|reader| {
-            let node = model.node(reader.node);
-            (node.op_is::<AxisOp>() || node.op_is::<Identity>())
-                && self.is_end(OutletId::new(node.id, 0))
-        })
+        // not by recursion: a file may have as many nodes in a row as it likes
+        let mut open = vec![outlet];
+        while let Some(outlet) = open.pop() {
+            for reader in &self.model.node(outlet.node).outputs[outlet.slot].successors {
+                let node = self.model.node(reader.node);
+                if !node.op_is::<AxisOp>() && !node.op_is::<Identity>() {
+                    return false;
+                }
+                open.push(OutletId::new(node.id, 0));
+            }
+        }
+        true
     }
 
     fn end(&mut self, node: &TypedNode, activation: Activation) -> Result<(), String> {
