@@ -10,6 +10,9 @@
 //! | `threads` | one for each performance core | more only wait for each other; fewer leave cores to other programs |
 //! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
 //! | `target_fps` | as many as the processor can | of each camera, per second: fewer leave time, power and heat to others |
+//! | `max_latency_ms` | what it takes | what a frame may take from its preparation to its scores |
+//! | `policy` | `"adaptive"` | the model changes when the machine cannot keep up, is short of memory or hot, and back again; `"fixed"`: the one that was chosen at the start stays |
+//! | `dwell_s` | 30 | the least time between two changes of the model: long enough for subscribers not to see it flap |
 //! | `still_gate` | false | while nothing changes before a camera its frames need not be classified; off, because whoever compares frame with label expects one for each |
 //! | `still_fps` | 5 | how often a still scene is looked at: often enough not to be noticed |
 //! | `max_interval_s` | 10 | a still scene is classified again after so long |
@@ -18,7 +21,7 @@
 //! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
 
 use std::io;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -47,10 +50,24 @@ pub struct Config {
     pub smoothing_ms: Option<u32>,
     pub stale_s: Option<NonZeroUsize>,
     pub target_fps: Option<Fps>,
+    pub max_latency_ms: Option<NonZeroU32>,
+    pub policy: Option<Policy>,
+    pub dwell_s: Option<NonZeroUsize>,
     #[serde(default)]
     pub still_gate: bool,
     pub still_fps: Option<Fps>,
     pub max_interval_s: Option<NonZeroUsize>,
+}
+
+/// What becomes of the model after the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// It follows what the machine gives.
+    #[default]
+    Adaptive,
+    /// It stays.
+    Fixed,
 }
 
 /// Frames per second, 0.01 to 1000.

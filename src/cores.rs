@@ -30,6 +30,12 @@ impl Threads {
         self.0
     }
 
+    /// Half as many, one at least.
+    #[must_use]
+    pub fn half(self) -> Self {
+        Self(NonZeroUsize::new(self.0.get() / 2).unwrap_or(NonZeroUsize::MIN))
+    }
+
     /// One for each performance core that this process may use; [`performance_cores`] says which those are.
     #[must_use]
     pub fn suggested() -> Self {

@@ -145,6 +145,20 @@ fn every_mistake_has_its_exit_code_and_one_line() {
 }
 
 #[test]
+fn models_with_different_labels_cannot_take_each_others_place() {
+    let bench = Bench::new();
+    let other = common::tiny_int8_named("other", (0..10).map(|n| format!("thing {n}")).collect());
+    other.write(&bench.path("other.nnef.tar")).unwrap();
+    let run = ["run", "--socket", "s", "--source", "demo:", "--frames", "1"];
+    let both = ["--model", "tiny.nnef.tar", "--model", "other.nnef.tar"];
+    fails(
+        &bench.run(&[&run[..], &both].concat()),
+        4,
+        "different labels",
+    );
+}
+
+#[test]
 fn a_damaged_bundle_gives_way_to_the_next() {
     let bench = Bench::new();
     let sound = common::tiny_int8();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::machine::{self, Memory};
 use super::model;
+use crate::adapt::sensors;
 use crate::bundle;
 use crate::cores::Threads;
 use crate::infer::EngineError;
@@ -29,6 +30,10 @@ Each problem comes with its remedy. The exit code is 0 unless one of them keeps 
 
 /// Less memory than this that is available is too little beside the network's own.
 const SCARCE_MIB: u64 = 100;
+
+/// As Raspberry Pi OS is commonly started.
+const UNLIMITED: &str = "memory limits (MemoryMax= of the service) have no effect, because Linux was started without counting \
+    memory by control groups; on a Raspberry Pi add `cgroup_enable=memory` to the line in /boot/firmware/cmdline.txt";
 
 /// Says what this machine is, what of it resnetd uses, and what is wrong.
 #[derive(Debug, clap::Args)]
@@ -114,6 +119,9 @@ impl Report {
                 "{} MiB of memory are available, and a ResNet50 takes 60; end other programs",
                 memory.available
             )));
+        }
+        if sensors::limits_have_no_effect(&sensors::root()) {
+            problems.push(Problem::hinders(UNLIMITED));
         }
         let model = Model::look().map_err(|failure| problems.push(Problem::stops(failure)));
         let cameras = v4l2::list();

@@ -35,6 +35,13 @@ pub fn peak_resident() -> Option<f64> {
     kib(&status, "VmHWM:").map(|kib| kib as f64 / 1024.0)
 }
 
+/// Bytes of memory that this process has resident now.
+#[must_use]
+pub fn resident() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    kib(&status, "VmRSS:").map(|kib| kib * 1024)
+}
+
 /// Linux's release.
 #[must_use]
 pub fn kernel() -> Option<String> {

@@ -1,6 +1,7 @@
 //! The command line: one file per command, and the way from arguments to an exit code.
 
 mod bench;
+mod choice;
 mod classify;
 mod console;
 mod devices;

@@ -22,32 +22,37 @@ const DEFAULT: &str = "resnet50-imagenette.nnef.tar";
 /// Where an installation has it, below its prefix.
 const INSTALLED: &str = "share/resnetd/models";
 /// What a bundle's file name ends in.
-const ENDING: &str = ".nnef.tar";
+pub const ENDING: &str = ".nnef.tar";
 
 pub struct Loaded {
     pub engine: Engine,
     preprocessor: Preprocessor,
-    /// Why this bundle and no other.
-    why: &'static str,
+    /// While the governor wants no fewer.
+    threads: Threads,
 }
 
 impl Loaded {
+    /// The first of the models that can be loaded.
+    ///
     /// # Errors
-    /// If there is no bundle, or it cannot be run.
+    /// If there is no bundle, or none can be run.
     pub fn open(models: Option<&Models>, threads: Threads) -> Result<Self, Failure> {
-        let Candidates { first, others, why } = candidates(models)?;
-        let mut outcome = Self::load(&first, threads, why.first);
-        for path in others {
+        let mut paths = candidates(models)?.paths.into_iter();
+        let first = paths.next().unwrap_or_default();
+        let mut outcome = Self::load(&first, threads);
+        for path in paths {
             match outcome {
                 Ok(_) => break,
                 Err(failure) => log::warn!("{failure}; trying {}", path.display()),
             }
-            outcome = Self::load(&path, threads, why.others);
+            outcome = Self::load(&path, threads);
         }
         outcome
     }
 
-    fn load(path: &Path, threads: Threads, why: &'static str) -> Result<Self, Failure> {
+    /// # Errors
+    /// If the bundle cannot be run.
+    pub fn load(path: &Path, threads: Threads) -> Result<Self, Failure> {
         let started = Instant::now();
         let engine = Engine::load(path, threads)?;
         let preprocessor = Preprocessor::new(&engine.manifest().preprocessing)
@@ -62,13 +67,13 @@ impl Loaded {
         Ok(Self {
             engine,
             preprocessor,
-            why,
+            threads,
         })
     }
 
-    /// As the daemon wants it.
+    /// As the daemon wants it; `why` it is this one.
     #[must_use]
-    pub fn into_model(self) -> Model {
+    pub fn into_model(self, why: &str) -> Model {
         let manifest = self.engine.manifest();
         let accuracy = manifest.accuracy.as_ref().map_or(String::new(), |a| {
             format!(", {:.1} % top-1 on {}", a.top1 * 100.0, a.data)
@@ -81,7 +86,8 @@ impl Loaded {
                 labels: manifest.labels.len(),
             },
             labels: self.engine.labels().clone(),
-            detail: format!("{}{accuracy}", self.why),
+            detail: format!("{why}{accuracy}"),
+            others: Vec::new(),
             classifier: Box::new(self),
         }
     }
@@ -132,27 +138,29 @@ impl Classifier for Loaded {
             inference_ms: milliseconds(prepared, Instant::now()),
         }))
     }
+
+    fn spare(&mut self, half: bool) {
+        let threads = if half {
+            self.threads.half()
+        } else {
+            self.threads
+        };
+        if let Err(error) = self.engine.set_threads(threads) {
+            log::warn!("{error}; they stay as they are");
+        }
+    }
 }
 
-/// Bundles in the order in which they are tried.
-struct Candidates {
-    first: PathBuf,
-    others: std::vec::IntoIter<PathBuf>,
-    why: Why,
+/// Bundles in the order in which they are tried, one at least.
+pub struct Candidates {
+    pub paths: Vec<PathBuf>,
+    pub why: Why,
 }
 
 /// Why a bundle was taken, in words.
-struct Why {
-    first: &'static str,
-    others: &'static str,
-}
-
-impl Candidates {
-    fn new(paths: Vec<PathBuf>, why: Why) -> Option<Self> {
-        let mut others = paths.into_iter();
-        let first = others.next()?;
-        Some(Self { first, others, why })
-    }
+pub struct Why {
+    pub first: &'static str,
+    pub others: &'static str,
 }
 
 /// The bundles that are tried, in this order.
@@ -160,12 +168,14 @@ impl Candidates {
 /// # Errors
 /// If there is none.
 pub fn paths(models: Option<&Models>) -> Result<Vec<PathBuf>, Failure> {
-    let Candidates { first, others, .. } = candidates(models)?;
-    Ok(std::iter::once(first).chain(others).collect())
+    candidates(models).map(|found| found.paths)
 }
 
 /// Those of a list, those of a folder, else the one that comes with the program.
-fn candidates(models: Option<&Models>) -> Result<Candidates, Failure> {
+///
+/// # Errors
+/// If there is none.
+pub fn candidates(models: Option<&Models>) -> Result<Candidates, Failure> {
     let (paths, why) = match models {
         Some(Models::List(list)) => (
             list.clone(),
@@ -190,11 +200,14 @@ fn candidates(models: Option<&Models>) -> Result<Candidates, Failure> {
             (vec![default()?], why)
         }
     };
-    let none = || Failure::Model("the list of models is empty; name one".into());
-    Candidates::new(paths, why).ok_or_else(none)
+    if paths.is_empty() {
+        let empty = "the list of models is empty; name one";
+        return Err(Failure::Model(empty.into()));
+    }
+    Ok(Candidates { paths, why })
 }
 
-/// The sound bundles of a folder, the most accurate first, equal ones by their names.
+/// The sound bundles of a folder: the most accurate first, and after those whose accuracy is known the largest first.
 fn by_accuracy(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let read = |error| {
         Failure::from(BundleError::Read {
@@ -202,7 +215,7 @@ fn by_accuracy(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
             error,
         })
     };
-    let mut found: Vec<(f64, PathBuf)> = Vec::new();
+    let mut found: Vec<(f64, u64, PathBuf)> = Vec::new();
     let mut unsound = None;
     for entry in fs::read_dir(folder).map_err(read)? {
         let path = entry.map_err(read)?.path();
@@ -212,7 +225,8 @@ fn by_accuracy(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         match bundle::read(&path, OPERATORS, &mut ()) {
             Ok(contents) => {
                 let top1 = contents.manifest.accuracy.map_or(0.0, |a| a.top1);
-                found.push((top1, path));
+                let size = fs::metadata(&path).map_or(0, |file| file.len());
+                found.push((top1, size, path));
             }
             Err(error) => {
                 log::warn!("skipped: {error}");
@@ -220,14 +234,17 @@ fn by_accuracy(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
             }
         }
     }
-    found.sort_by(|(a, first), (b, second)| b.total_cmp(a).then_with(|| first.cmp(second)));
+    found.sort_by(|(a, small, first), (b, large, second)| {
+        let larger = large.cmp(small);
+        b.total_cmp(a).then(larger).then_with(|| first.cmp(second))
+    });
     match unsound {
         Some(error) if found.is_empty() => Err(error.into()),
         None if found.is_empty() => Err(Failure::Model(format!(
             "{} holds no bundle (*{ENDING})",
             folder.display()
         ))),
-        _ => Ok(found.into_iter().map(|(_, path)| path).collect()),
+        _ => Ok(found.into_iter().map(|(_, _, path)| path).collect()),
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::model::{self, Loaded};
+use super::choice::{Wants, choose_model};
+use super::model;
 use super::run::{Arguments, Opening, Options, camera};
 use crate::config::{Config, Models};
-use crate::cores::Threads;
 use crate::daemon::{Change, Reload};
 
 /// How often the file is looked at. A change counts once the file has stayed as it is for so long: whoever writes
@@ -30,7 +30,7 @@ impl FromFile {
     /// `running` is what was made of `flags` and the file at the start.
     pub fn new(flags: Arguments, running: Options, hangup: Arc<AtomicBool>) -> Self {
         Self {
-            bundles: Bundles::of(running.models.as_ref(), running.threads),
+            bundles: Bundles::of(running.models.as_ref(), running.wants()),
             file: flags.config.clone().map(Watched::new),
             flags,
             running,
@@ -65,15 +65,15 @@ impl Reload for FromFile {
         let cameras = cameras
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| error.to_string())?;
-        let bundles = Bundles::of(wanted.models.as_ref(), wanted.threads);
-        let model = if bundles == self.bundles {
+        let bundles = Bundles::of(wanted.models.as_ref(), wanted.wants());
+        let choice = if bundles == self.bundles {
             None
         } else {
-            let loaded = Loaded::open(wanted.models.as_ref(), wanted.threads);
-            Some(loaded.map_err(|failure| failure.to_string())?.into_model())
+            let chosen = choose_model(wanted.models.as_ref(), wanted.wants());
+            Some(chosen.map_err(|failure| failure.to_string())?)
         };
         let change = Change {
-            model,
+            choice,
             settings: wanted.settings(),
             cameras,
         };
@@ -144,23 +144,26 @@ impl Stamp {
 }
 
 /// What decides which model runs and how.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 struct Bundles {
     candidates: Vec<(PathBuf, Option<Stamp>)>,
-    threads: Threads,
+    wants: Wants,
 }
 
 impl Bundles {
-    fn of(models: Option<&Models>, threads: Threads) -> Self {
+    fn of(models: Option<&Models>, mut wants: Wants) -> Self {
         // What cannot be listed is told when it is loaded.
         let paths = model::paths(models).unwrap_or_default();
+        if paths.len() < 2 {
+            wants.longest = None; // there is no choice
+        }
         let stamped = |path: PathBuf| {
             let stamp = Stamp::of(&path);
             (path, stamp)
         };
         Self {
             candidates: paths.into_iter().map(stamped).collect(),
-            threads,
+            wants,
         }
     }
 }
@@ -183,7 +186,7 @@ mod tests {
         fs::write(&path, format!("{text}target_fps = 2.0\n")).unwrap();
         let change = reload.load().unwrap();
         assert_eq!(change.settings.target_fps, Some(2.0));
-        assert!(change.model.is_none() && change.cameras[0].source.is_none());
+        assert!(change.choice.is_none() && change.cameras[0].source.is_none());
 
         fs::write(&path, text.replace("nowhere", "elsewhere")).unwrap();
         let refused = reload.load().err().unwrap();

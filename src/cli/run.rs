@@ -10,12 +10,12 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Failure;
+use super::choice::{Wants, choose_model};
 use super::console::Console;
-use super::model::Loaded;
 use super::reload::FromFile;
 use super::view::Screen;
-use crate::adapt::still;
-use crate::config::{Config, Fps, Models};
+use crate::adapt::{governor, still};
+use crate::config::{Config, Fps, Models, Policy};
 use crate::control::Controls;
 use crate::cores::Threads;
 use crate::daemon::{self, Camera, Settings};
@@ -58,7 +58,7 @@ pub struct Arguments {
     /// camera, else demo:]
     #[arg(long, value_name = "URI")]
     source: Option<String>,
-    /// Model to use; given several times, the first that can be loaded
+    /// Model to use; given several times, the first that is fast enough
     #[arg(long = "model", value_name = "BUNDLE")]
     models: Vec<PathBuf>,
     /// Where to make the socket [default: /run/resnetd/, $XDG_RUNTIME_DIR or /tmp/resnetd-UID/]
@@ -84,6 +84,9 @@ pub struct Options {
     time_constant: Duration,
     stale_after: Duration,
     target_fps: Option<f32>,
+    max_latency: Option<Duration>,
+    policy: Policy,
+    dwell: Duration,
     still: Option<still::Settings>,
 }
 
@@ -108,7 +111,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         .unwrap_or_default();
     let options = Options::merge(arguments, config);
     let stop = stop_on_signals()?;
-    let model = Loaded::open(options.models.as_ref(), options.threads)?.into_model();
+    let choice = choose_model(options.models.as_ref(), options.wants())?;
     let cameras = options
         .cameras
         .iter()
@@ -128,7 +131,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let outcome = daemon::run(
         daemon::Options {
             cameras,
-            model,
+            choice,
             settings: options.settings(),
             socket: options.socket,
             places: Places::from_environment(),
@@ -232,10 +235,13 @@ impl Options {
                 .map_or(smooth::Settings::default().time_constant, |ms| {
                     Duration::from_millis(ms.into())
                 }),
-            stale_after: file.stale_s.map_or(STALE_AFTER, |seconds| {
-                Duration::from_secs(seconds.get() as u64)
-            }),
+            stale_after: file.stale_s.map_or(STALE_AFTER, seconds),
             target_fps: file.target_fps.map(Fps::get),
+            max_latency: { file.max_latency_ms }.map(|ms| Duration::from_millis(ms.get().into())),
+            policy: file.policy.unwrap_or_default(),
+            dwell: file
+                .dwell_s
+                .map_or(governor::Settings::default().dwell, seconds),
             still: file
                 .still_gate
                 .then(|| still_settings(file.still_fps, file.max_interval_s)),
@@ -251,17 +257,31 @@ impl Options {
             },
             stale_after: self.stale_after,
             target_fps: self.target_fps,
+            max_latency: self.max_latency,
+            dwell: self.dwell,
             still: self.still,
+        }
+    }
+
+    /// What is asked of a model.
+    pub fn wants(&self) -> Wants {
+        Wants {
+            threads: self.threads,
+            longest: self.settings().longest(self.cameras.len()),
+            adaptive: self.policy == Policy::Adaptive,
         }
     }
 }
 
+fn seconds(count: NonZeroUsize) -> Duration {
+    Duration::from_secs(count.get() as u64)
+}
+
 fn still_settings(fps: Option<Fps>, interval: Option<NonZeroUsize>) -> still::Settings {
     let usual = still::Settings::default();
-    let seconds = interval.map(|seconds| Duration::from_secs(seconds.get() as u64));
     still::Settings {
         look: fps.map_or(usual.look, |fps| Duration::from_secs_f32(1.0 / fps.get())),
-        max_interval: seconds.unwrap_or(usual.max_interval),
+        max_interval: interval.map_or(usual.max_interval, seconds),
     }
 }
 

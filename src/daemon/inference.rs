@@ -6,12 +6,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use super::adapt::{Pulse, spared};
 use super::service::Watchdog;
 use super::view::{Introduction, Outlet, Seen, View, scores, status};
-use super::{ClassifyError, Model, Settings, Totals, message_of, panic_text};
+use super::{
+    Classified, Classifier, ClassifyError, Model, Settings, Totals, Worth, message_of, panic_text,
+};
+use crate::adapt::governor::Effort;
 use crate::frame::Frame;
 use crate::label::Prediction;
 use crate::publish::wire::{Message, Reason, Scored, State};
@@ -33,6 +37,37 @@ pub enum Order {
     },
     Settings(Settings),
     Model(Box<Model>, Reason),
+    /// To let go of the model, to say so, and to wait for the next: there is no room for both.
+    Vacate {
+        gone: SyncSender<()>,
+        coming: Receiver<(Box<Model>, Reason)>,
+    },
+    /// To work less, or more, for a reason and why.
+    Effort(Effort, Reason, String),
+}
+
+/// What comes after the present model.
+enum Next {
+    Model(Box<Model>, Reason),
+    Vacate {
+        gone: SyncSender<()>,
+        coming: Receiver<(Box<Model>, Reason)>,
+    },
+}
+
+/// In place of a classifier that had to go before the next was there.
+struct Gone;
+
+impl Classifier for Gone {
+    fn classify(
+        &mut self,
+        _: &Frame,
+        _: Worth,
+        _: &mut Prediction,
+    ) -> Result<Option<Classified>, ClassifyError> {
+        let message = "no model is loaded".into();
+        Err(ClassifyError { message })
+    }
 }
 
 pub struct Inference {
@@ -42,6 +77,8 @@ pub struct Inference {
     slots: Arc<Slots>,
     out: Outlet,
     orders: Receiver<Order>,
+    pulse: Arc<Pulse>,
+    effort: Effort,
     frames: Option<u64>,
     watchdog: Watchdog,
     bad_frames: RateLimit,
@@ -63,7 +100,7 @@ impl Inference {
         frames: Option<u64>,
         slots: Arc<Slots>,
         out: Outlet,
-        orders: Receiver<Order>,
+        (orders, pulse): (Receiver<Order>, Arc<Pulse>),
     ) -> Self {
         slots.pace(settings.interval());
         Self {
@@ -73,6 +110,8 @@ impl Inference {
             slots,
             out,
             orders,
+            pulse,
+            effort: Effort::Full,
             frames,
             watchdog: Watchdog::from_environment(),
             bad_frames: RateLimit::every(Duration::from_secs(10)),
@@ -89,8 +128,10 @@ impl Inference {
         };
         let mut next = self.obey();
         loop {
-            if let Some((model, reason)) = next {
-                self.switch(*model, reason);
+            match next {
+                None => {}
+                Some(Next::Model(model, reason)) => self.switch(*model, reason),
+                Some(Next::Vacate { gone, coming }) => self.vacate(&gone, &coming),
             }
             next = self.serve(&mut buffers);
             if next.is_none() {
@@ -101,7 +142,7 @@ impl Inference {
     }
 
     /// Classifies with the present model until there is another one; None if that was all.
-    fn serve(&mut self, buffers: &mut Buffers) -> Option<(Box<Model>, Reason)> {
+    fn serve(&mut self, buffers: &mut Buffers) -> Option<Next> {
         let labels = Arc::clone(&self.model.labels);
         let name = self.model.info.name.clone();
         let mut scored = scores();
@@ -142,13 +183,15 @@ impl Inference {
     }
 
     /// Does what was ordered since; a new model is given back, because the old one may be in use.
-    fn obey(&mut self) -> Option<(Box<Model>, Reason)> {
+    fn obey(&mut self) -> Option<Next> {
         let mut next = None;
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Cameras { removed, added } => self.change_cameras(&removed, added),
                 Order::Settings(settings) => self.change_settings(settings),
-                Order::Model(model, reason) => next = Some((model, reason)),
+                Order::Model(model, reason) => next = Some(Next::Model(model, reason)),
+                Order::Vacate { gone, coming } => next = Some(Next::Vacate { gone, coming }),
+                Order::Effort(effort, reason, why) => self.change_effort(effort, reason, &why),
             }
         }
         next
@@ -179,6 +222,32 @@ impl Inference {
         self.settings = settings;
     }
 
+    fn change_effort(&mut self, effort: Effort, reason: Reason, why: &str) {
+        self.effort = effort;
+        self.model.classifier.spare(effort == Effort::Least);
+        self.model.detail = format!("{why}; {}", spared(effort));
+        log::info!("{}: {}", self.model.info.name, self.model.detail);
+        let message = message_of(&self.model, reason);
+        self.out.send(&Message::Model(message));
+    }
+
+    /// Lets go of the model and waits for the next.
+    fn vacate(&mut self, gone: &SyncSender<()>, coming: &Receiver<(Box<Model>, Reason)>) {
+        self.model.classifier = Box::new(Gone);
+        // Who is told waits for it, or has given up and goes on.
+        let _ = gone.try_send(());
+        while !self.slots.over() {
+            self.watchdog.feed(Instant::now());
+            match coming.recv_timeout(TURN) {
+                Ok((model, reason)) => return self.switch(*model, reason),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    resume_unwind(Box::new("there is no model that could be loaded"))
+                }
+            }
+        }
+    }
+
     fn switch(&mut self, model: Model, reason: Reason) {
         let other_labels = model.labels != self.model.labels;
         for view in &mut self.cameras {
@@ -191,6 +260,10 @@ impl Inference {
             model.detail
         );
         self.model = model;
+        if reason == Reason::Config {
+            self.effort = Effort::Full;
+        }
+        self.model.classifier.spare(self.effort == Effort::Least);
         let message = message_of(&self.model, reason);
         self.out.send(&Message::Model(message));
     }
@@ -237,6 +310,9 @@ impl Inference {
         };
         self.panics = 0;
         self.totals.classified += 1;
+        self.pulse
+            .beat(classified.preprocess_ms, classified.inference_ms);
+        self.rest(&classified);
         if let Some(view) = find(&mut self.cameras, camera) {
             let seen = Seen {
                 frame,
@@ -246,6 +322,17 @@ impl Inference {
                 labels,
             };
             view.publish(&seen, prediction, scored, &mut self.out);
+        }
+    }
+
+    /// Leaves the processor alone for as long as the governor says.
+    fn rest(&self, classified: &Classified) {
+        let took = classified.preprocess_ms + classified.inference_ms;
+        let idle = Duration::try_from_secs_f32(took * 1e-3).unwrap_or_default();
+        let idle = idle * (self.effort.stretch() - 1);
+        if !idle.is_zero() {
+            let cameras = self.cameras.iter();
+            cameras.for_each(|view| self.slots.rest(view.about.camera, idle));
         }
     }
 

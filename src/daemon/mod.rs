@@ -2,9 +2,10 @@
 //! starts and stops.
 //!
 //! One capture thread per camera ([`capture`], [`fleet`]), one inference thread ([`inference`], [`view`]), one thread
-//! that publishes, one that looks for changes of what is wanted ([`reload`]), and the calling thread, which only
-//! watches over them: so that a stop is quick and removes the socket even if a device or an inference hangs.
+//! that publishes, one that looks for changes of what is wanted ([`reload`]) and of what the machine gives ([`adapt`]), and
+//! the calling thread, which only watches over them: so that a stop is quick and removes the socket even if a device or an inference hangs.
 
+mod adapt;
 mod capture;
 mod fleet;
 mod inference;
@@ -12,6 +13,7 @@ mod reload;
 mod service;
 mod view;
 
+pub use adapt::{Choice, Known, Others, Shelf, others};
 pub use reload::{Change, Reload};
 
 use std::any::Any;
@@ -23,6 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::adapt::governor;
 use crate::adapt::still;
 use crate::frame::Frame;
 use crate::label::{Labels, Prediction};
@@ -33,6 +36,7 @@ use crate::publish::{Hub, Publisher, SocketError};
 use crate::slot::Slots;
 use crate::smooth;
 use crate::source::Source;
+use adapt::{Adapter, Pulse};
 use fleet::Fleet;
 use inference::Inference;
 use reload::Reloading;
@@ -55,6 +59,11 @@ pub trait Classifier: Send {
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError>;
+
+    /// From now on to leave half of the processor alone, or not.
+    fn spare(&mut self, half: bool) {
+        let _ = half;
+    }
 }
 
 /// What besides the scores is known of a classified frame.
@@ -81,6 +90,8 @@ pub struct Model {
     pub labels: Labels,
     /// Why this one and no other, for a person.
     pub detail: String,
+    /// What those would cost that do not run.
+    pub others: Vec<wire::OtherModel>,
 }
 
 /// Opens a camera's source, also again after it has panicked; the error says why that failed.
@@ -104,6 +115,10 @@ pub struct Settings {
     pub stale_after: Duration,
     /// At most so many frames per second of each camera are classified; 0.01 to 1000.
     pub target_fps: Option<f32>,
+    /// What a frame may take from its preparation to its scores.
+    pub max_latency: Option<Duration>,
+    /// The least time between two switches of the model.
+    pub dwell: Duration,
     /// Frames that show what was classified last are passed over; `None`: each one is classified.
     pub still: Option<still::Settings>,
 }
@@ -115,6 +130,21 @@ impl Settings {
             Duration::try_from_secs_f32(1.0 / fps).unwrap_or_default()
         })
     }
+
+    /// What one frame may take, so that each of the cameras gets what is wanted.
+    #[must_use]
+    pub fn longest(&self, cameras: usize) -> Option<Duration> {
+        let share = u32::try_from(cameras.max(1)).unwrap_or(u32::MAX);
+        let turn = self.target_fps.map(|_| self.interval() / share);
+        turn.into_iter().chain(self.max_latency).min()
+    }
+
+    fn wishes(&self, cameras: usize) -> governor::Settings {
+        governor::Settings {
+            longest: self.longest(cameras),
+            dwell: self.dwell,
+        }
+    }
 }
 
 /// Gets every classification, change and status as it is published, in the inference thread: it must not block.
@@ -123,7 +153,7 @@ pub type Observer = Box<dyn FnMut(&Message<'_>) + Send>;
 /// All that a daemon is made of.
 pub struct Options {
     pub cameras: Vec<Camera>,
-    pub model: Model,
+    pub choice: Choice,
     /// Where the socket shall be; None leaves it to systemd and [`Places`].
     pub socket: Option<PathBuf>,
     pub places: Places,
@@ -169,10 +199,13 @@ pub fn run(options: Options, stop: &AtomicBool) -> Result<Totals, DaemonError> {
         .map_or("the socket of systemd".into(), |path| {
             path.display().to_string()
         });
-    let start = message_of(&options.model, wire::Reason::Start);
+    let start = message_of(&options.choice.model, wire::Reason::Start);
     let hub = Arc::new(Hub::new(&names, &start).map_err(SocketError::Serve)?);
     let publisher = Publisher::start(Arc::clone(&hub), listener)?;
-    let what = format!("model {}, labels on {socket}", options.model.info.name);
+    let what = format!(
+        "model {}, labels on {socket}",
+        options.choice.model.info.name
+    );
     log::info!("{what}");
 
     let threads = Threads::start(options, &hub)?;
@@ -193,7 +226,7 @@ fn message_of(model: &Model, reason: wire::Reason) -> wire::Model {
         model: model.info.clone(),
         reason,
         detail: model.detail.clone(),
-        others: Vec::new(),
+        others: model.others.clone(),
     }
 }
 
@@ -208,6 +241,8 @@ impl Threads {
     fn start(options: Options, hub: &Arc<Hub>) -> Result<Self, DaemonError> {
         let slots = Arc::new(Slots::new());
         let (orders, received) = mpsc::channel();
+        let (Choice { model, others }, cameras) = (options.choice, options.cameras.len());
+        let pulse = Arc::new(Pulse::default());
         let mut fleet = Fleet::new(Arc::clone(&slots), orders.clone());
         fleet.change(options.cameras)?;
         let (ended, outcome) = mpsc::sync_channel(1);
@@ -216,13 +251,16 @@ impl Threads {
             observer: options.observer,
         };
         let inference = Inference::new(
-            options.model,
+            model,
             options.settings,
             options.frames,
             Arc::clone(&slots),
             out,
-            received,
+            (received, Arc::clone(&pulse)),
         );
+        let wanted = (&options.settings, cameras);
+        let adapter =
+            others.map(|others| Adapter::new(others, wanted, Arc::clone(&pulse), orders.clone()));
         let infer = move || {
             let done = catch_unwind(AssertUnwindSafe(|| inference.run()));
             // Nobody to tell: the watching thread has given up on us.
@@ -234,15 +272,16 @@ impl Threads {
             fleet: Arc::new(Mutex::new(fleet)),
             outcome,
         };
-        let reloading = Reloading {
+        let changes = Reloading {
             slots,
             orders,
             fleet: Arc::clone(&threads.fleet),
+            pulse,
+            adapter,
         };
-        let started = spawn("infer", infer).and_then(|_| match options.reload {
-            Some(reload) => spawn("reload", move || reloading.run(reload)).map(drop),
-            None => Ok(()),
-        });
+        let reload = options.reload;
+        let started = spawn("infer", infer)
+            .and_then(|_| spawn("changes", move || changes.run(reload)).map(drop));
         started.inspect_err(|_| threads.slots.stop())?;
         Ok(threads)
     }

@@ -1,5 +1,6 @@
 //! A change of what the daemon does, while it does it: other cameras, another model, other settings, without
-//! losing a subscriber. Where they come from (the configuration file) is the caller's business.
+//! losing a subscriber. Where they come from (the configuration file) is the caller's business. The same thread changes
+//! what the machine makes necessary ([`super::adapt`]), so that the two never change the model at once.
 //!
 //! Loading takes place in a thread of its own, beside the inference; what cannot be loaded changes nothing.
 
@@ -9,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::adapt::{Adapter, Choice, Pulse};
 use super::fleet::Fleet;
 use super::inference::Order;
-use super::{Camera, Model, Settings, panic_text, service};
+use super::{Camera, Settings, panic_text, service};
 use crate::publish::wire::Reason;
 use crate::slot::Slots;
 
@@ -33,7 +35,7 @@ pub trait Reload: Send {
 /// What is wanted.
 pub struct Change {
     /// `None`: the present one.
-    pub model: Option<Model>,
+    pub choice: Option<Choice>,
     pub settings: Settings,
     /// All that are to be watched; those that are watched already go on undisturbed.
     pub cameras: Vec<Camera>,
@@ -44,22 +46,41 @@ pub struct Reloading {
     pub slots: Arc<Slots>,
     pub orders: Sender<Order>,
     pub fleet: Arc<Mutex<Fleet>>,
+    pub pulse: Arc<Pulse>,
+    pub adapter: Option<Adapter>,
 }
 
 impl Reloading {
     /// Until the slots are stopped.
-    pub fn run(&self, mut reload: Box<dyn Reload>) {
+    pub fn run(mut self, mut reload: Option<Box<dyn Reload>>) {
         while !self.slots.over() {
             // A panic leaves `reload` as it was between two of its steps; it is asked again with the next change.
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.turn(reload.as_mut())));
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                if let Some(reload) = &mut reload {
+                    self.turn(reload.as_mut());
+                }
+            }));
             if let Err(panic) = outcome {
                 refused(&panic_text(panic.as_ref()));
             }
+            self.adapt();
             thread::sleep(INTERVAL);
         }
     }
 
-    fn turn(&self, reload: &mut dyn Reload) {
+    /// A failure of ours in there costs the adapting, not the labels.
+    fn adapt(&mut self) {
+        let Some(adapter) = &mut self.adapter else {
+            return;
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| adapter.turn())) {
+            let reason = panic_text(panic.as_ref());
+            log::error!("the model is not adapted to this machine any more: {reason}");
+            self.adapter = None;
+        }
+    }
+
+    fn turn(&mut self, reload: &mut dyn Reload) {
         if !reload.is_due() {
             return;
         }
@@ -70,13 +91,25 @@ impl Reloading {
         }
     }
 
-    fn apply(&self, change: Change) {
+    fn apply(&mut self, change: Change) {
+        let (settings, cameras) = (change.settings, change.cameras.len());
         // Nobody listens only when the inference has ended, and with it all of this.
-        let _ = self.orders.send(Order::Settings(change.settings));
-        if let Some(model) = change.model {
+        let _ = self.orders.send(Order::Settings(settings));
+        if let Some(Choice { model, others }) = change.choice {
             let _ = self
                 .orders
                 .send(Order::Model(Box::new(model), Reason::Config));
+            let (pulse, orders) = (&self.pulse, &self.orders);
+            self.adapter = others.map(|others| {
+                Adapter::new(
+                    others,
+                    (&settings, cameras),
+                    Arc::clone(pulse),
+                    orders.clone(),
+                )
+            });
+        } else if let Some(adapter) = &mut self.adapter {
+            adapter.change(settings.wishes(cameras));
         }
         let mut fleet = self.fleet.lock().unwrap_or_else(PoisonError::into_inner);
         match fleet.change(change.cameras) {

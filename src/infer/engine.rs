@@ -157,6 +157,17 @@ impl Engine {
         self.pool.threads()
     }
 
+    /// Runs the int8 layers on another number of threads from now on.
+    ///
+    /// # Errors
+    /// If the system starts no more threads; everything then stays as it is.
+    pub fn set_threads(&mut self, threads: Threads) -> Result<(), EngineError> {
+        if threads.get().get() != self.pool.threads() {
+            self.pool = pool(threads)?;
+        }
+        Ok(())
+    }
+
     /// What the network saw in the last picture; nothing before the first, and of a float network.
     #[must_use]
     pub fn features(&self) -> Option<Features<'_>> {

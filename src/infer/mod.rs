@@ -20,7 +20,7 @@ pub mod qgroup;
 pub mod qpool;
 pub mod quiet;
 pub mod registry;
-mod room;
+pub mod room;
 pub mod weights;
 pub use engine::{Engine, EngineError};
 pub use features::{FeatureMap, Features};

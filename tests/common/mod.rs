@@ -1,6 +1,8 @@
 //! What several test programs need: the tiny trained-shaped network of tests/golden as bundles.
 #![allow(dead_code)] // each test program uses its part
 
+pub mod daemon;
+
 use std::path::{Path, PathBuf};
 
 use resnetd::bundle::Bundle;
@@ -15,17 +17,33 @@ pub fn golden(file: &str) -> PathBuf {
 
 /// The float bundle of tests/golden/tiny_resnet.safetensors.
 pub fn tiny_float() -> Bundle {
-    let options = Options {
+    tiny(&Options {
         name: "tiny".into(),
         ..Options::default()
-    };
-    let imported = import(&golden("tiny_resnet.safetensors"), &options);
+    })
+}
+
+fn tiny(options: &Options) -> Bundle {
+    let imported = import(&golden("tiny_resnet.safetensors"), options);
     imported.expect("the golden weights are readable").bundle
 }
 
 /// The same, quantized on seeded noise.
 pub fn tiny_int8() -> Bundle {
-    quantize::synthetic(&tiny_float(), 1).expect("a tiny ResNet can be quantized")
+    int8(&tiny_float())
+}
+
+/// The same with another name and other labels, ten.
+pub fn tiny_int8_named(name: &str, labels: Vec<String>) -> Bundle {
+    int8(&tiny(&Options {
+        name: name.into(),
+        labels: Some(labels),
+        ..Options::default()
+    }))
+}
+
+fn int8(float: &Bundle) -> Bundle {
+    quantize::synthetic(float, 1).expect("a tiny ResNet can be quantized")
 }
 
 /// A picture of the golden formula: `[224][224][3]`, `k` from 0 to 3.

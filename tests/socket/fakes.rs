@@ -151,6 +151,7 @@ pub fn labelled(labels: [&str; 2], classifier: Box<dyn Classifier>) -> Model {
         info,
         labels: Arc::new(labels),
         detail: String::new(),
+        others: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use resnetd::daemon::{self, Camera, Classifier, DaemonError, Options, Settings, Totals};
+use resnetd::daemon::{self, Camera, Choice, Classifier, DaemonError, Options, Settings, Totals};
 use resnetd::publish::path::Places;
 use resnetd::publish::wire::{Message, State};
 use resnetd::smooth;
@@ -85,7 +85,10 @@ impl Drop for Running {
 pub fn options(socket: PathBuf, cameras: Vec<Camera>, classifier: Box<dyn Classifier>) -> Options {
     Options {
         cameras,
-        model: model(classifier),
+        choice: Choice {
+            model: model(classifier),
+            others: None,
+        },
         socket: Some(socket),
         places: Places::from_environment(),
         settings: settings(),
@@ -103,6 +106,8 @@ pub fn settings() -> Settings {
         },
         stale_after: LONG,
         target_fps: None,
+        max_latency: None,
+        dwell: LONG,
         still: None,
     }
 }

@@ -4,6 +4,7 @@
 // The helpers here are parts of tests.
 #![allow(clippy::unwrap_used)]
 
+mod adapt;
 mod cameras;
 mod fakes;
 mod harness;

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{self, Receiver, Sender};
 
-use resnetd::daemon::{Camera, Change, Model, Reload};
+use resnetd::daemon::{Camera, Change, Choice, Model, Reload};
 use resnetd::publish::wire::{Message, Reason, State};
 
 use crate::fakes::{Act, ByByte, camera, labelled, named, scripted};
@@ -42,7 +42,10 @@ impl Reloader {
 
 fn change(model: Option<Model>, cameras: Vec<Camera>) -> Wanted {
     Ok(Change {
-        model,
+        choice: model.map(|model| Choice {
+            model,
+            others: None,
+        }),
         settings: settings(),
         cameras,
     })

@@ -1,0 +1,89 @@
+//! Which of several models to begin with: the first, in the order of preference, that leaves some time over.
+
+use std::time::Duration;
+
+use super::Cost;
+
+/// The share of the time for a frame that an inference may take: the rest is for preparing the picture, and for
+/// what else the machine does.
+const HEADROOM: f64 = 0.85;
+
+/// What came of trying a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    Measured(Cost),
+    /// It was not loaded: there is no memory for it.
+    NoRoom {
+        /// Bytes.
+        needs: u64,
+        free: u64,
+    },
+    /// It cannot be loaded.
+    Broken,
+}
+
+/// Why a model was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// Nothing was asked for: the first that runs.
+    First,
+    /// The first that is fast enough.
+    FastEnough,
+    /// None is; this one comes nearest.
+    Missed,
+}
+
+/// The model to begin with, by its place among those `tried`; `longest` is what a frame may take. `None` if none runs.
+#[must_use]
+pub fn choose(tried: &[Tried], longest: Option<Duration>) -> Option<(usize, Fit)> {
+    let measured = || {
+        tried.iter().enumerate().filter_map(|(i, one)| match one {
+            Tried::Measured(cost) => Some((i, cost.inference)),
+            _ => None,
+        })
+    };
+    let Some(longest) = longest else {
+        return measured().next().map(|(i, _)| (i, Fit::First));
+    };
+    let fits = |&(_, inference): &(usize, Duration)| inference <= longest.mul_f64(HEADROOM);
+    let first = measured().find(fits).map(|(i, _)| (i, Fit::FastEnough));
+    let fastest = measured().min_by_key(|&(_, inference)| inference);
+    first.or_else(|| fastest.map(|(i, _)| (i, Fit::Missed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(ms: u64) -> Tried {
+        Tried::Measured(Cost {
+            inference: Duration::from_millis(ms),
+            resident: 0,
+        })
+    }
+
+    const NO_ROOM: Tried = Tried::NoRoom { needs: 2, free: 1 };
+
+    #[test]
+    fn without_a_target_the_first_that_runs_is_taken() {
+        assert_eq!(
+            choose(&[Tried::Broken, NO_ROOM, takes(9), takes(1)], None),
+            Some((2, Fit::First))
+        );
+        assert_eq!(choose(&[Tried::Broken, NO_ROOM], None), None);
+    }
+
+    #[test]
+    fn the_first_that_leaves_time_over_is_taken() {
+        let longest = Some(Duration::from_millis(100));
+        let tried = [takes(86), takes(85), takes(1)];
+        assert_eq!(choose(&tried, longest), Some((1, Fit::FastEnough)));
+    }
+
+    #[test]
+    fn an_impossible_target_is_missed_by_the_fastest() {
+        let longest = Some(Duration::from_millis(1));
+        let tried = [takes(90), takes(40), NO_ROOM, takes(41)];
+        assert_eq!(choose(&tried, longest), Some((1, Fit::Missed)));
+    }
+}
