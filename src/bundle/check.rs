@@ -3,7 +3,7 @@
 //! never in memory as a whole; only its tensors go on as they come, to whoever packs them.
 
 use std::io::Read;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use super::archive::{self, Entry, Walk};
@@ -14,6 +14,9 @@ use crate::spec::Preprocessing;
 
 /// Bytes of text in `resnetd.json` and `graph.nnef`.
 const MAX_TEXT: usize = 1 << 20;
+
+/// What logits may be divided by.
+const TEMPERATURES: RangeInclusive<f32> = 0.01..=100.0;
 
 /// What stands in the manifest while the checksum is computed.
 pub const NO_CHECKSUM: &str = "00000000000000000000000000000000";
@@ -226,6 +229,9 @@ fn sensible(m: &Manifest) -> Result<(), Reason> {
     }
     if m.name.is_empty() || m.name.len() > 256 {
         return refuse("its name is empty or longer than 256 bytes".into());
+    }
+    if !TEMPERATURES.contains(&m.temperature()) {
+        return refuse(format!("its temperature is {}", m.temperature()));
     }
     preprocessing(&m.preprocessing).map_err(Reason::Refused)
 }

@@ -24,6 +24,9 @@ pub struct Manifest {
     pub provenance: Provenance,
     /// As measured by `resnetd-model eval --write`.
     pub accuracy: Option<Accuracy>,
+    /// As fitted by `resnetd-model eval --fit-temperature --write`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<Confidence>,
     /// XXH3-128 of every byte of the archive but these 32 digits.
     pub checksum: String,
 }
@@ -59,7 +62,28 @@ pub struct Accuracy {
     pub data: String,
 }
 
+/// How sure the network may say it is (temperature scaling).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Confidence {
+    /// Divides the logits; above 1 for a network that is too sure of itself.
+    pub temperature: f32,
+    /// Mean distance of confidence and share of right labels, on other pictures than those it was fitted to, before it
+    /// was and after.
+    pub error_before: f64,
+    pub error: f64,
+    /// How many it was fitted to.
+    pub images: usize,
+    /// The pictures.
+    pub data: String,
+}
+
 impl Manifest {
+    /// What logits are divided by.
+    #[must_use]
+    pub fn temperature(&self) -> f32 {
+        self.confidence.as_ref().map_or(1.0, |c| c.temperature)
+    }
+
     /// Indented, keys in the order of the fields.
     #[must_use]
     pub fn to_json(&self) -> String {

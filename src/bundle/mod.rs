@@ -22,7 +22,7 @@ use crate::plain_file;
 
 pub use check::{Contents, preprocessing as check_preprocessing};
 pub use graph::{Graph, Value, parse as parse_graph};
-pub use manifest::{Accuracy, FORMAT, Manifest, Provenance, Quantization};
+pub use manifest::{Accuracy, Confidence, FORMAT, Manifest, Provenance, Quantization};
 pub use tensor::{Kind, Sink, TensorInfo};
 
 /// The name of the manifest in the archive.

@@ -82,6 +82,7 @@ fn to_json(c: &Counted) -> serde_json::Value {
         "stored_values": c.stored_values, "bytes": c.bundle.bytes().len(),
         "labels": m.labels, "preprocessing": m.preprocessing, "activation": m.activation,
         "quantization": m.quantization, "provenance": m.provenance, "accuracy": m.accuracy,
+        "confidence": m.confidence,
         "checksum": m.checksum,
         "layers": c.layers.iter().map(|l| json!({
             "name": l.name, "kind": l.kind, "input": l.input, "output": l.output,
@@ -148,6 +149,16 @@ fn table(c: &Counted, out: &mut impl Write) -> io::Result<()> {
             out,
             "{:16}{top1:.2} % top-1, {top5:.2} % top-5 on {data}",
             "accuracy"
+        )?;
+    }
+    if let Some(c) = &m.confidence {
+        writeln!(
+            out,
+            "{:16}temperature {:.3}, calibration error {:.2} % ({:.2} % without it)",
+            "confidence",
+            c.temperature,
+            c.error * 100.0,
+            c.error_before * 100.0
         )?;
     }
     writeln!(

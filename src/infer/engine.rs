@@ -230,7 +230,13 @@ impl Engine {
         out.logits.clear();
         out.logits.extend_from_slice(logits);
         out.probabilities.resize(logits.len(), 0.0);
-        probabilities(self.manifest.activation, logits, &mut out.probabilities);
+        let temperature = self.manifest.temperature();
+        probabilities(
+            self.manifest.activation,
+            temperature,
+            logits,
+            &mut out.probabilities,
+        );
         Ok(())
     }
 

@@ -1,9 +1,10 @@
 //! How often a bundle is right, on labelled pictures.
 
+use super::confidence::{Answer, Fitted};
 use super::dataset::Dataset;
 use super::error::ModelError;
 use super::sweep::sweep;
-use crate::bundle::{Accuracy, Bundle, Manifest};
+use crate::bundle::{Accuracy, Bundle, Confidence, Manifest};
 use crate::cores::Threads;
 use crate::infer::Engine;
 use crate::infer::registry::OPERATORS;
@@ -22,6 +23,8 @@ pub struct Evaluation {
     pub confusion: Vec<Vec<usize>>,
     /// The most probable class of each picture, in the data's order.
     pub predicted: Vec<usize>,
+    /// What was said of each, in the same order.
+    pub answers: Vec<Answer>,
 }
 
 /// Runs every picture of `set` through the bundle at `path`.
@@ -44,21 +47,23 @@ pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, Mod
         |(engine, prediction), picture| {
             engine.picture()?.copy_from_slice(picture);
             engine.run(prediction)?;
-            Ok(prediction
-                .top(5)
-                .iter()
-                .map(|s| s.class_id)
-                .collect::<Vec<_>>())
+            let top: Vec<usize> = prediction.top(5).iter().map(|s| s.class_id).collect();
+            Ok((top, prediction.logits.clone()))
         },
     )?;
     let mut confusion = vec![vec![0; labels.len()]; labels.len()];
     let (mut first, mut among) = (0usize, 0usize);
-    for (index, top) in &swept.results {
+    for (index, (top, _)) in &swept.results {
         confusion[truth[*index]][top[0]] += 1;
         first += usize::from(top[0] == truth[*index]);
         among += usize::from(top.contains(&truth[*index]));
     }
     let images = swept.results.len();
+    let answer = |(index, (top, logits)): (usize, (Vec<usize>, Vec<f32>))| {
+        let truth = truth[index];
+        (top[0], Answer { logits, truth })
+    };
+    let (predicted, answers) = swept.results.into_iter().map(answer).unzip();
     Ok(Evaluation {
         images,
         skipped: swept.skipped,
@@ -66,7 +71,8 @@ pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, Mod
         top1: share(first, images),
         top5: share(among, images),
         confusion,
-        predicted: swept.results.into_iter().map(|(_, top)| top[0]).collect(),
+        predicted,
+        answers,
     })
 }
 
@@ -81,28 +87,35 @@ pub fn share(part: usize, whole: usize) -> f64 {
     }
 }
 
-/// Puts a measured accuracy into the bundle's manifest, in place.
+/// Puts a measured accuracy, and a temperature if one was fitted, into the bundle's manifest, in place.
 ///
 /// # Errors
 /// If the bundle cannot be read or written.
 pub fn write(
     path: &std::path::Path,
     evaluation: &Evaluation,
+    fitted: Option<&Fitted>,
     data: &Dataset,
 ) -> Result<(), ModelError> {
     let bundle = Bundle::open(path, OPERATORS)?;
     let mut manifest = bundle.manifest.clone();
     let round = |v: f64| (v * 10_000.0).round() / 10_000.0;
+    let name = data.path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    if let Some(fitted) = fitted {
+        manifest.confidence = Some(Confidence {
+            temperature: fitted.temperature,
+            error_before: round(fitted.before),
+            error: round(fitted.after),
+            images: fitted.images,
+            data: name.clone(),
+        });
+    }
     manifest.accuracy = Some(Accuracy {
         top1: round(evaluation.top1),
         top5: round(evaluation.top5),
         images: evaluation.images,
-        data: data
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+        data: name,
     });
     bundle.with_manifest(manifest, OPERATORS)?.write(path)?;
     Ok(())

@@ -13,6 +13,7 @@
 pub mod arch;
 pub mod calibrate;
 pub mod compare;
+pub mod confidence;
 pub mod dataset;
 pub mod diff;
 pub mod effort;

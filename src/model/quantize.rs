@@ -207,6 +207,7 @@ impl Calibrated {
             images: self.images,
         });
         manifest.accuracy = None;
+        manifest.confidence = None;
         save::bundle(&self.path, self.graph(recipe)?, manifest)
     }
 

@@ -118,6 +118,7 @@ pub fn bundle(out: &Path, arch: &str, classes: usize, seed: u64) -> Result<Bundl
             tool: save::tool(),
         },
         accuracy: None,
+        confidence: None,
         checksum: String::new(),
     };
     drop(net);

@@ -33,13 +33,14 @@ def tool():
 
 
 def bundles():
-    """The networks that the scenarios run: a tiny one, and ResNet101 with made-up weights."""
+    """The networks that the scenarios run: a tiny one, and ResNet101 and ResNet50 with made-up weights."""
     folder = WORK / "bundles"
-    tiny, large = folder / "tiny.nnef.tar", folder / "resnet101.nnef.tar"
+    made = [folder / name for name in ["tiny.nnef.tar", "resnet101.nnef.tar", "synthetic50.nnef.tar"]]
+    tiny, large, small = made
     sources = [*REPOSITORY.glob("src/**/*.rs"), REPOSITORY / "tests/golden/tiny_resnet.safetensors"]
     changed = max(path.stat().st_mtime for path in sources)
-    if all(path.exists() and path.stat().st_mtime > changed for path in [tiny, large]):
-        return tiny, large
+    if all(path.exists() and path.stat().st_mtime > changed for path in made):
+        return made
     pictures = folder / "pictures" / "any"
     pictures.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, REPOSITORY / "cross/make_png.py", pictures], check=True)
@@ -50,9 +51,10 @@ def bundles():
         ["import", REPOSITORY / "tests/golden/tiny_resnet.safetensors", "-o", floating],
         ["quantize", floating, "--calib", pictures.parent, "-o", tiny],
         ["synth", "--arch", "resnet101", "--seed", "1", "-o", large],
+        ["synth", "--arch", "resnet50", "--seed", "1", "-o", small],
     ]:
         subprocess.run([*model, *arguments], check=True, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-    return tiny, large
+    return made
 
 
 def initrd(linux, busybox):
@@ -72,9 +74,8 @@ def initrd(linux, busybox):
     for name, content in order:
         archive.add(f"modules/{name}.ko", content)
     archive.add("modules/order", "".join(f"{name}\n" for name, _ in order))
-    tiny, large = bundles()
-    archive.add("models/tiny.nnef.tar", tiny)
-    archive.add("models/resnet101.nnef.tar", large)
+    for bundle in bundles():
+        archive.add(f"models/{bundle.name}", bundle)
     archive.add("models/resnet50.nnef.tar", REPOSITORY / "models/resnet50-imagenette.nnef.tar")
     return archive.close()
 

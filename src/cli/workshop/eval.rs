@@ -7,6 +7,7 @@ use clap::Parser;
 use serde_json::json;
 
 use crate::cli::Failure;
+use crate::model::confidence;
 use crate::model::dataset::Dataset;
 use crate::model::eval::{self, Evaluation, share};
 
@@ -16,6 +17,7 @@ use crate::model::eval::{self, Evaluation, share};
   resnetd-model eval resnet50.nnef.tar photographs/
   resnetd-model eval resnet50.nnef.tar val.tar --against resnet50-float.nnef.tar
   resnetd-model eval resnet50.nnef.tar val.tar --write
+  resnetd-model eval resnet50.nnef.tar val.tar --fit-temperature --write
 
 Each folder of the pictures is a class: named like a label, or as many as labels and in their order.")]
 pub struct Args {
@@ -29,7 +31,10 @@ pub struct Args {
     /// One JSON object: `top1` and `top5` as fractions, `images`.
     #[arg(long)]
     json: bool,
-    /// Put the accuracy into the bundle.
+    /// Find out by how much the network is too sure of itself, on every second picture.
+    #[arg(long)]
+    fit_temperature: bool,
+    /// Put the accuracy, and the temperature if it was fitted, into the bundle.
     #[arg(long)]
     write: bool,
 }
@@ -43,9 +48,12 @@ impl Args {
             .as_ref()
             .map(|path| eval::evaluate(path, &set))
             .transpose()?;
+        let fitted = self
+            .fit_temperature
+            .then(|| confidence::fit(&found.answers));
         let agreement = other.as_ref().map(|o| agreement(&found, o));
         if self.write {
-            eval::write(&self.bundle, &found, &set)?;
+            eval::write(&self.bundle, &found, fitted.as_ref(), &set)?;
         }
         if self.json {
             return super::show(format_args!(
@@ -53,6 +61,9 @@ impl Args {
                 json!({
                     "top1": found.top1, "top5": found.top5, "images": found.images,
                     "skipped": found.skipped, "confusion": found.confusion,
+                    "confidence": fitted.map(|f| json!({
+                        "temperature": f.temperature, "error_before": f.before, "error": f.after,
+                    })),
                     "against": other.map(|o| json!({
                         "top1": o.top1, "top5": o.top5, "agreement": agreement,
                     })),
@@ -68,6 +79,16 @@ impl Args {
             found.top1 * 100.0,
             found.top5 * 100.0
         );
+        if let Some(f) = fitted {
+            let _ = writeln!(
+                out,
+                "{:>8.3} temperature, fitted to {} of them\n{:>8.2} % calibration error on the others ({:.2} % before)",
+                f.temperature,
+                f.images,
+                f.after * 100.0,
+                f.before * 100.0
+            );
+        }
         if let (Some(o), Some(agreement), Some(path)) = (other, agreement, self.against) {
             let _ = writeln!(out, "{:>8.2} % top-1 of {}", o.top1 * 100.0, path.display());
             let _ = writeln!(out, "{:>8.2} % the same label", agreement * 100.0);

@@ -105,6 +105,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
             tool: save::tool(),
         },
         accuracy: None,
+        confidence: None,
         checksum: String::new(),
     };
     Ok(Imported {

@@ -338,6 +338,7 @@ impl Network {
         manifest.arch = outline.unwrap_or_else(|_| format!("{}-pruned", manifest.arch));
         manifest.name = name;
         manifest.accuracy = None;
+        manifest.confidence = None;
         let (source, before, after) = (manifest.provenance.source, giga(before), giga(after));
         let source = format!("{source}, pruned from {before} to {after} multiply-adds");
         manifest.provenance.source = source;

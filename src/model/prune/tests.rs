@@ -118,6 +118,7 @@ impl Bench {
                 tool: save::tool(),
             },
             accuracy: None,
+            confidence: None,
             checksum: String::new(),
         };
         let path = bench.at("float.nnef.tar");

@@ -241,6 +241,7 @@ fn a_bundle_holds_every_kind_of_layer() {
             tool: save::tool(),
         },
         accuracy: None,
+        confidence: None,
         checksum: String::new(),
     };
     let bundle = save::bundle(Path::new("all"), graph, manifest).unwrap();

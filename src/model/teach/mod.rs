@@ -95,6 +95,7 @@ pub fn teach(lesson: Lesson) -> Result<Taught, ModelError> {
     manifest.labels.clone_from(&pictures.labels);
     manifest.activation = activation;
     manifest.accuracy = Some(accuracy(&report, lesson.folder, count));
+    manifest.confidence = None;
     Ok(Taught {
         bundle: base.with_head(&head, manifest)?,
         report,
