@@ -8,20 +8,6 @@ use super::Cost;
 /// what else the machine does.
 const HEADROOM: f64 = 0.85;
 
-/// What came of trying a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tried {
-    Measured(Cost),
-    /// It was not loaded: there is no memory for it.
-    NoRoom {
-        /// Bytes.
-        needs: u64,
-        free: u64,
-    },
-    /// It cannot be loaded.
-    Broken,
-}
-
 /// Why a model was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
@@ -33,14 +19,13 @@ pub enum Fit {
     Missed,
 }
 
-/// The model to begin with, by its place among those `tried`; `longest` is what a frame may take. `None` if none runs.
+/// The model to begin with, by its place among the `costs`, of which those that cannot run have none; `longest` is what a
+/// frame may take. `None` if none runs.
 #[must_use]
-pub fn choose(tried: &[Tried], longest: Option<Duration>) -> Option<(usize, Fit)> {
+pub fn choose(costs: &[Option<Cost>], longest: Option<Duration>) -> Option<(usize, Fit)> {
     let measured = || {
-        tried.iter().enumerate().filter_map(|(i, one)| match one {
-            Tried::Measured(cost) => Some((i, cost.inference)),
-            _ => None,
-        })
+        let all = costs.iter().enumerate();
+        all.filter_map(|(i, cost)| cost.map(|cost| (i, cost.inference)))
     };
     let Some(longest) = longest else {
         return measured().next().map(|(i, _)| (i, Fit::First));
@@ -55,22 +40,20 @@ pub fn choose(tried: &[Tried], longest: Option<Duration>) -> Option<(usize, Fit)
 mod tests {
     use super::*;
 
-    fn takes(ms: u64) -> Tried {
-        Tried::Measured(Cost {
+    fn takes(ms: u64) -> Option<Cost> {
+        Some(Cost {
             inference: Duration::from_millis(ms),
             resident: 0,
         })
     }
 
-    const NO_ROOM: Tried = Tried::NoRoom { needs: 2, free: 1 };
-
     #[test]
     fn without_a_target_the_first_that_runs_is_taken() {
         assert_eq!(
-            choose(&[Tried::Broken, NO_ROOM, takes(9), takes(1)], None),
+            choose(&[None, None, takes(9), takes(1)], None),
             Some((2, Fit::First))
         );
-        assert_eq!(choose(&[Tried::Broken, NO_ROOM], None), None);
+        assert_eq!(choose(&[None, None], None), None);
     }
 
     #[test]
@@ -83,7 +66,7 @@ mod tests {
     #[test]
     fn an_impossible_target_is_missed_by_the_fastest() {
         let longest = Some(Duration::from_millis(1));
-        let tried = [takes(90), takes(40), NO_ROOM, takes(41)];
+        let tried = [takes(90), takes(40), None, takes(41)];
         assert_eq!(choose(&tried, longest), Some((1, Fit::Missed)));
     }
 }

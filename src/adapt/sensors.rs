@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::governor::{Heat, Memory};
 use heat::HeatSensors;
 use memory::MemorySensors;
-pub use memory::limits_have_no_effect;
+pub use memory::{limits_have_no_effect, value};
 
 /// A directory in place of `/` below which `sys/` and `proc/` are read: for trying out what heat would do.
 pub const VARIABLE: &str = "RESNETD_SENSORS";

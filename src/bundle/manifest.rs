@@ -78,6 +78,12 @@ pub struct Confidence {
 }
 
 impl Manifest {
+    /// Of another network than the one that was measured.
+    pub fn forget_measured(&mut self) {
+        self.accuracy = None;
+        self.confidence = None;
+    }
+
     /// What logits are divided by.
     #[must_use]
     pub fn temperature(&self) -> f32 {

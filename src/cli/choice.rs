@@ -8,7 +8,7 @@ use super::Failure;
 use super::machine;
 use super::model::{Candidates, Loaded, candidates};
 use crate::adapt::Cost;
-use crate::adapt::choice::{Fit, Tried, choose};
+use crate::adapt::choice::{Fit, choose};
 use crate::adapt::sensors::Sensors;
 use crate::config::Models;
 use crate::cores::Threads;
@@ -49,7 +49,8 @@ struct Tasting {
     why: super::model::Why,
     wants: Wants,
     names: Vec<String>,
-    tried: Vec<Tried>,
+    /// Of those that were tried; none of one that cannot run.
+    costs: Vec<Option<Cost>>,
     /// The labels that they all have.
     labels: Option<(PathBuf, Labels)>,
     /// The last one that may be the one, so that it is not loaded twice.
@@ -68,7 +69,7 @@ impl Tasting {
             paths: candidates.paths,
             why: candidates.why,
             wants,
-            tried: Vec::new(),
+            costs: Vec::new(),
             labels: None,
             held: None,
             failure: None,
@@ -92,11 +93,11 @@ impl Tasting {
                 needs >> 20,
                 free >> 20
             );
-            self.tried.push(Tried::NoRoom { needs, free });
+            self.costs.push(None);
             return Ok(());
         }
         let before = resident();
-        let measured = Loaded::load(&path, self.wants.threads).and_then(timed);
+        let measured = warm(&path, self.wants.threads).and_then(timed);
         let (loaded, cost) = match measured {
             Ok((loaded, inference)) => {
                 let own = resident().saturating_sub(before);
@@ -112,7 +113,7 @@ impl Tasting {
             Err(failure) => {
                 log::warn!("{failure}; skipped");
                 self.failure.get_or_insert(failure);
-                self.tried.push(Tried::Broken);
+                self.costs.push(None);
                 return Ok(());
             }
         };
@@ -124,8 +125,8 @@ impl Tasting {
             milliseconds(cost.inference),
             cost.resident >> 20
         );
-        self.tried.push(Tried::Measured(cost));
-        let best = choose(&self.tried, self.wants.longest);
+        self.costs.push(Some(cost));
+        let best = choose(&self.costs, self.wants.longest);
         if best.is_some_and(|(best, _)| best == index) {
             self.held = Some((index, loaded));
         }
@@ -149,7 +150,7 @@ impl Tasting {
     }
 
     fn decide(mut self) -> Result<Choice, Failure> {
-        let Some((index, fit)) = choose(&self.tried, self.wants.longest) else {
+        let Some((index, fit)) = choose(&self.costs, self.wants.longest) else {
             return Err(self.failure.unwrap_or_else(|| {
                 Failure::Model("there is not enough memory for any of the models; end other programs, raise the limit (MemoryMax=) or name a smaller one".into())
             }));
@@ -171,8 +172,7 @@ impl Tasting {
             0 => self.why.first,
             _ => self.why.others,
         };
-        let (Tried::Measured(cost), Some(longest)) = (&self.tried[index], self.wants.longest)
-        else {
+        let (Some(cost), Some(longest)) = (self.costs[index], self.wants.longest) else {
             return taken.to_owned();
         };
         let (takes, wanted) = (milliseconds(cost.inference), milliseconds(longest));
@@ -188,16 +188,12 @@ impl Tasting {
     }
 
     fn finish(self, loaded: Loaded, present: usize, why: &str) -> Choice {
-        let cost = |tried: Option<&Tried>| match tried {
-            Some(Tried::Measured(cost)) => Some(*cost),
-            _ => None,
-        };
         let models: Vec<Known> = { self.names }
             .into_iter()
             .enumerate()
             .map(|(i, name)| Known {
                 name,
-                cost: cost(self.tried.get(i)),
+                cost: self.costs.get(i).copied().flatten(),
             })
             .collect();
         let mut model = loaded.into_model(why);
@@ -222,16 +218,22 @@ impl Tasting {
     }
 }
 
-/// With how long an inference takes, once it is warm.
+/// Loaded, and its memory touched by one inference.
+fn warm(path: &Path, threads: Threads) -> Result<Loaded, Failure> {
+    let mut loaded = Loaded::load(path, threads)?;
+    loaded.engine.run(&mut Prediction::default())?;
+    Ok(loaded)
+}
+
+/// With how long an inference takes.
 fn timed(mut loaded: Loaded) -> Result<(Loaded, Duration), Failure> {
     let mut prediction = Prediction::default();
-    let mut times = Vec::with_capacity(RUNS);
-    for _ in 0..=RUNS {
+    let mut times = [Duration::ZERO; RUNS];
+    for time in &mut times {
         let started = Instant::now();
         loaded.engine.run(&mut prediction)?;
-        times.push(started.elapsed());
+        *time = started.elapsed();
     }
-    times.remove(0);
     times.sort();
     Ok((loaded, times[RUNS / 2]))
 }
@@ -251,8 +253,7 @@ struct Bundles {
 impl Shelf for Bundles {
     fn load(&mut self, model: usize) -> Result<daemon::Model, String> {
         let path = self.paths.get(model).ok_or("there is no such model")?;
-        let loaded = Loaded::load(path, self.threads).and_then(timed);
-        let (loaded, _) = loaded.map_err(|failure| failure.to_string())?;
+        let loaded = warm(path, self.threads).map_err(|failure| failure.to_string())?;
         if *loaded.engine.labels() != self.labels {
             return Err(format!("{} has other labels now", path.display()));
         }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::adapt::sensors::value;
+
 /// Memory in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
@@ -32,14 +34,14 @@ pub fn memory() -> Option<Memory> {
 pub fn peak_resident() -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     #[allow(clippy::cast_precision_loss)] // far below 2^53
-    kib(&status, "VmHWM:").map(|kib| kib as f64 / 1024.0)
+    value(&status, "VmHWM:").map(|kib| kib as f64 / 1024.0)
 }
 
 /// Bytes of memory that this process has resident now.
 #[must_use]
 pub fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    kib(&status, "VmRSS:").map(|kib| kib * 1024)
+    value(&status, "VmRSS:").map(|kib| kib * 1024)
 }
 
 /// Linux's release.
@@ -49,15 +51,10 @@ pub fn kernel() -> Option<String> {
     Some(release.trim().to_owned())
 }
 
-fn kib(text: &str, key: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 fn memory_in(meminfo: &str) -> Option<Memory> {
     Some(Memory {
-        total: kib(meminfo, "MemTotal:")? / 1024,
-        available: kib(meminfo, "MemAvailable:")? / 1024,
+        total: value(meminfo, "MemTotal:")? / 1024,
+        available: value(meminfo, "MemAvailable:")? / 1024,
     })
 }
 

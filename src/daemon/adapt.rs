@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
-use super::inference::Order;
+use super::inference::{Next, Order};
 use super::{Model, Settings};
 use crate::adapt::Cost;
 use crate::adapt::governor::{
@@ -181,7 +181,7 @@ impl Adapter {
     fn exchange(&mut self, to: usize, reason: Reason, why: String) -> bool {
         match self.load(to, why) {
             Ok(model) => {
-                self.order(Order::Model(model, reason));
+                self.order(Order::Next(Next::Model(model, reason)));
                 true
             }
             Err(error) => {
@@ -195,7 +195,7 @@ impl Adapter {
     fn replace(&mut self, (from, to): (usize, usize), reason: Reason, why: String) -> bool {
         let (gone, is_gone) = mpsc::sync_channel(1);
         let (next, coming) = mpsc::channel();
-        self.order(Order::Vacate { gone, coming });
+        self.order(Order::Next(Next::Vacate { gone, coming }));
         if is_gone.recv_timeout(LETTING_GO).is_err() {
             log::warn!("the present model is not let go of");
             return false;
@@ -237,7 +237,7 @@ pub fn others(models: &[Known], present: usize) -> Vec<OtherModel> {
         known.cost.map(|cost| OtherModel {
             name: known.name.clone(),
             avg_ms: cost.inference.as_secs_f32() * 1e3,
-            rss_mib: cost.resident as f32 / f32::from(1u16 << 10).powi(2),
+            rss_mib: cost.resident as f32 / (1u32 << 20) as f32,
         })
     };
     others.filter_map(told).collect()

@@ -36,19 +36,15 @@ pub enum Order {
         added: Vec<Introduction>,
     },
     Settings(Settings),
-    Model(Box<Model>, Reason),
-    /// To let go of the model, to say so, and to wait for the next: there is no room for both.
-    Vacate {
-        gone: SyncSender<()>,
-        coming: Receiver<(Box<Model>, Reason)>,
-    },
+    Next(Next),
     /// To work less, or more, for a reason and why.
     Effort(Effort, Reason, String),
 }
 
 /// What comes after the present model.
-enum Next {
+pub enum Next {
     Model(Box<Model>, Reason),
+    /// To let go of the model, to say so, and to wait for the next: there is no room for both.
     Vacate {
         gone: SyncSender<()>,
         coming: Receiver<(Box<Model>, Reason)>,
@@ -189,8 +185,7 @@ impl Inference {
             match order {
                 Order::Cameras { removed, added } => self.change_cameras(&removed, added),
                 Order::Settings(settings) => self.change_settings(settings),
-                Order::Model(model, reason) => next = Some(Next::Model(model, reason)),
-                Order::Vacate { gone, coming } => next = Some(Next::Vacate { gone, coming }),
+                Order::Next(wanted) => next = Some(wanted),
                 Order::Effort(effort, reason, why) => self.change_effort(effort, reason, &why),
             }
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::adapt::{Adapter, Choice, Pulse};
 use super::fleet::Fleet;
-use super::inference::Order;
+use super::inference::{Next, Order};
 use super::{Camera, Settings, panic_text, service};
 use crate::publish::wire::Reason;
 use crate::slot::Slots;
@@ -96,9 +96,8 @@ impl Reloading {
         // Nobody listens only when the inference has ended, and with it all of this.
         let _ = self.orders.send(Order::Settings(settings));
         if let Some(Choice { model, others }) = change.choice {
-            let _ = self
-                .orders
-                .send(Order::Model(Box::new(model), Reason::Config));
+            let next = Next::Model(Box::new(model), Reason::Config);
+            let _ = self.orders.send(Order::Next(next));
             let (pulse, orders) = (&self.pulse, &self.orders);
             self.adapter = others.map(|others| {
                 Adapter::new(

@@ -206,8 +206,7 @@ impl Calibrated {
             calibration: self.data.clone(),
             images: self.images,
         });
-        manifest.accuracy = None;
-        manifest.confidence = None;
+        manifest.forget_measured();
         save::bundle(&self.path, self.graph(recipe)?, manifest)
     }
 

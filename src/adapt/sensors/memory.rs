@@ -143,7 +143,8 @@ fn available(meminfo: &Path) -> Option<u64> {
 }
 
 /// The number after a word at the beginning of a line.
-fn value(text: &str, key: &str) -> Option<u64> {
+#[must_use]
+pub fn value(text: &str, key: &str) -> Option<u64> {
     let mut lines = text.lines().map(str::split_whitespace);
     let mut words = lines.find_map(|mut words| (words.next()? == key).then_some(words))?;
     words.next()?.parse().ok()

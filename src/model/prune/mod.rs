@@ -337,8 +337,7 @@ impl Network {
         let outline = Outline::of(layers).map(|outline| outline.name());
         manifest.arch = outline.unwrap_or_else(|_| format!("{}-pruned", manifest.arch));
         manifest.name = name;
-        manifest.accuracy = None;
-        manifest.confidence = None;
+        manifest.forget_measured();
         let (source, before, after) = (manifest.provenance.source, giga(before), giga(after));
         let source = format!("{source}, pruned from {before} to {after} multiply-adds");
         manifest.provenance.source = source;

@@ -94,8 +94,8 @@ pub fn teach(lesson: Lesson) -> Result<Taught, ModelError> {
     manifest.name = lesson.name;
     manifest.labels.clone_from(&pictures.labels);
     manifest.activation = activation;
+    manifest.forget_measured();
     manifest.accuracy = Some(accuracy(&report, lesson.folder, count));
-    manifest.confidence = None;
     Ok(Taught {
         bundle: base.with_head(&head, manifest)?,
         report,

@@ -13,7 +13,6 @@ limited() {
     soon 90 grep -q "labels on" "$2.log" || fail "it did not start in $1 MiB: $(tail -n 1 "$2.log")"
     resnetd watch --json --socket "$PWD/socket" >"$2.seen" 2>>watch.log &
     await 60 1 '"type":"classification"' "$2.seen" "a label"
-    echo "# $1 MiB: at most $(($(cat "$group/memory.peak") >> 20)) MiB were taken"
     grep -q '^oom_kill 0' "$group/memory.events" || fail "something was killed for its memory"
     kill "$(head -n 1 "$group/cgroup.procs")"
     soon 20 no_process_in "$group" || fail "it does not end"
