@@ -20,7 +20,7 @@ use image::{ExtendedColorType, ImageBuffer, Rgb};
 use resnetd::frame::{Frame, PixelFormat};
 use resnetd::preprocess::Preprocessor;
 use resnetd::source::{Source, demo::Demo};
-use resnetd::spec::{ChannelOrder, Interpolation, Preprocessing};
+use resnetd::spec::{ChannelOrder, Fit, Interpolation, Preprocessing};
 
 fn main() {
     divan::main();
@@ -102,6 +102,7 @@ fn preprocess(bencher: Bencher<'_, '_>, case: &Case) {
     let spec = Preprocessing {
         resize: 256,
         crop: 224,
+        fit: Fit::Crop,
         interpolation: Interpolation::Bilinear,
         mean: [0.0; 3],
         std: [1.0; 3],

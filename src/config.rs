@@ -5,10 +5,17 @@
 //! | `source` | the first camera, else `demo:` | a machine with one camera needs no configuration |
 //! | `[[camera]]` with `name` and `source` | one camera named `camera` | for several, in place of `source` |
 //! | `[controls]`; inside `[[camera]]` its `controls` | what the camera has | exposure, white balance and so on by the names and values that `resnetd devices --controls` shows: `controls = { auto_exposure = "Manual Mode", exposure_time_absolute = 150, white_balance_automatic = false }` |
+//! | `rotate`, `flip`, `fit`; inside `[[camera]]` its own | as the camera gives it, as the network was trained | a camera that hangs upside down: `rotate = 180` (clockwise: 90, 180, 270), `flip = "horizontal"` or `"vertical"` after that; what becomes of a picture that is no square: `fit = "crop"`, `"letterbox"`, `"squash"` |
+//! | `[[region]]`, inside `[[camera]]` `[[camera.region]]`, with `name` and `area` | all of the picture | parts that get labels of their own: `area = [left, top, width, height]` in shares of the upright picture; and their own `fit`, `threshold`, `votes`, `smoothing_ms` |
 //! | `model` or `models` | the model that comes with the program: in `models/` here, in the source tree of the build, in `/usr/share/resnetd/models` | `models` is a list in order of preference, or a folder |
 //! | `socket` | systemd's, `/run/resnetd/`, `$XDG_RUNTIME_DIR`, `/tmp/resnetd-UID/`, the first that works | clients look in the same places |
 //! | `threads` | one for each performance core | more only wait for each other; fewer leave cores to other programs |
 //! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
+//! | `threshold` | none; 0.5 for a model of several labels | how sure a label must be to be told; below it is `unknown` |
+//! | `[thresholds]` | `threshold` | of single labels, by their names |
+//! | `hysteresis` | 0.2 | a label that is told stays until it is so far below its threshold, as a share: so that it does not flicker there |
+//! | `votes` | the average of `smoothing_ms` counts | `votes = [3, 5]`: a label is told that 3 of the last 5 frames had |
+//! | `label_dwell_ms` | 0 | a label stays for so long at least |
 //! | `target_fps` | as many as the processor can | of each camera, per second: fewer leave time, power and heat to others |
 //! | `max_latency_ms` | what it takes | what a frame may take from its preparation to its scores |
 //! | `policy` | `"adaptive"` | the model changes when the machine cannot keep up, is short of memory or hot, and back again; `"fixed"`: the one that was chosen at the start stays |
@@ -20,6 +27,7 @@
 //!
 //! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
 
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -29,9 +37,14 @@ use serde::Deserialize;
 use crate::control::Controls;
 use crate::cores::Threads;
 use crate::plain_file;
+use crate::spec::{Area, Fit, Flip, Turn};
 
 /// Larger files are a mistake (a bundle given as `--config`).
 const LARGEST: u64 = 1024 * 1024;
+/// Of a camera. Each is an inference.
+const MOST_REGIONS: usize = 16;
+/// As many frames as can vote.
+const MOST_VOTES: u32 = 100;
 
 /// The file as it is written. A missing key is None.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -43,11 +56,25 @@ pub struct Config {
     /// Of the camera that `source` (or nobody) names.
     #[serde(default)]
     pub controls: Controls,
+    /// Likewise.
+    #[serde(default)]
+    pub rotate: Turn,
+    #[serde(default)]
+    pub flip: Flip,
+    pub fit: Option<Fit>,
+    #[serde(default)]
+    pub region: Vec<Region>,
     pub model: Option<PathBuf>,
     pub models: Option<Models>,
     pub socket: Option<PathBuf>,
     pub threads: Option<Threads>,
     pub smoothing_ms: Option<u32>,
+    pub threshold: Option<Share>,
+    #[serde(default)]
+    pub thresholds: BTreeMap<String, Share>,
+    pub hysteresis: Option<Share>,
+    pub votes: Option<Votes>,
+    pub label_dwell_ms: Option<u32>,
     pub stale_s: Option<NonZeroUsize>,
     pub target_fps: Option<Fps>,
     pub max_latency_ms: Option<NonZeroU32>,
@@ -75,20 +102,52 @@ pub enum Policy {
 #[serde(try_from = "f32")]
 pub struct Fps(f32);
 
+/// From 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "f32")]
+pub struct Share(f32);
+
+/// So many of the last so many frames: 1 to the second, which is 100 at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "[u32; 2]")]
+pub struct Votes {
+    pub needed: u32,
+    pub of: u32,
+}
+
 /// One of several cameras.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Camera {
-    pub name: CameraName,
+    pub name: Name,
     pub source: String,
     #[serde(default)]
     pub controls: Controls,
+    #[serde(default)]
+    pub rotate: Turn,
+    #[serde(default)]
+    pub flip: Flip,
+    pub fit: Option<Fit>,
+    #[serde(default)]
+    pub region: Vec<Region>,
 }
 
-/// What a camera is called in messages: 1 to 64 characters, none of them a control character.
+/// A part of a camera's pictures.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    pub name: Name,
+    pub area: Area,
+    pub fit: Option<Fit>,
+    pub threshold: Option<Share>,
+    pub votes: Option<Votes>,
+    pub smoothing_ms: Option<u32>,
+}
+
+/// What a camera or a region is called in messages: 1 to 64 characters, none of them a control character.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
-pub struct CameraName(String);
+pub struct Name(String);
 
 /// Bundles to choose from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -120,8 +179,16 @@ pub enum ConfigError {
         first: &'static str,
         second: &'static str,
     },
-    #[error("{}: two cameras are named `{name}`; give each its own name", .path.display())]
-    SameName { path: PathBuf, name: String },
+    #[error("{}: two {what} are named `{name}`; give each its own name", .path.display())]
+    SameName {
+        path: PathBuf,
+        what: &'static str,
+        name: String,
+    },
+    #[error(
+        "{}: a camera has {count} regions; {MOST_REGIONS} are possible, each of them is an inference of its own", .path.display()
+    )]
+    TooManyRegions { path: PathBuf, count: usize },
 }
 
 impl Config {
@@ -163,27 +230,86 @@ impl Config {
                 second,
             })
         };
-        if self.source.is_some() && !self.camera.is_empty() {
-            return both("source", "[[camera]]");
-        }
-        if !self.controls.is_empty() && !self.camera.is_empty() {
-            return both("[controls]", "[[camera]]");
-        }
         if self.model.is_some() && self.models.is_some() {
             return both("model", "models");
         }
-        for (index, camera) in self.camera.iter().enumerate() {
-            if self.camera[..index]
-                .iter()
-                .any(|earlier| earlier.name == camera.name)
-            {
-                return Err(ConfigError::SameName {
-                    path: path.into(),
-                    name: camera.name.0.clone(),
-                });
+        if !self.camera.is_empty() {
+            let of_the_only_one = [
+                (self.source.is_some(), "source"),
+                (!self.controls.is_empty(), "[controls]"),
+                (self.rotate != Turn::None, "rotate"),
+                (self.flip != Flip::None, "flip"),
+                (!self.region.is_empty(), "[[region]]"),
+            ];
+            if let Some((_, key)) = of_the_only_one.iter().find(|(given, _)| *given) {
+                return both(key, "[[camera]]");
             }
         }
+        unique(path, "cameras", self.camera.iter().map(|one| &one.name))?;
+        let regions = self.camera.iter().map(|camera| &camera.region);
+        for regions in regions.chain([&self.region]) {
+            if regions.len() > MOST_REGIONS {
+                return Err(ConfigError::TooManyRegions {
+                    path: path.into(),
+                    count: regions.len(),
+                });
+            }
+            unique(
+                path,
+                "regions of a camera",
+                regions.iter().map(|one| &one.name),
+            )?;
+        }
         Ok(())
+    }
+}
+
+fn unique<'a>(
+    path: &Path,
+    what: &'static str,
+    names: impl Iterator<Item = &'a Name>,
+) -> Result<(), ConfigError> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(ConfigError::SameName {
+                path: path.into(),
+                what,
+                name: name.0.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl Share {
+    #[must_use]
+    pub fn get(self) -> f32 {
+        self.0
+    }
+}
+
+impl TryFrom<f32> for Share {
+    type Error = &'static str;
+
+    fn try_from(share: f32) -> Result<Self, Self::Error> {
+        if (0.0..=1.0).contains(&share) {
+            Ok(Self(share))
+        } else {
+            Err("a share must be 0 to 1")
+        }
+    }
+}
+
+impl TryFrom<[u32; 2]> for Votes {
+    type Error = &'static str;
+
+    fn try_from([needed, of]: [u32; 2]) -> Result<Self, Self::Error> {
+        if (1..=of).contains(&needed) && of <= MOST_VOTES {
+            Ok(Self { needed, of })
+        } else {
+            Err("votes are like [3, 5]: 3 of the last 5 frames, 100 at most")
+        }
     }
 }
 
@@ -206,21 +332,21 @@ impl TryFrom<f32> for Fps {
     }
 }
 
-impl CameraName {
+impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl TryFrom<String> for CameraName {
+impl TryFrom<String> for Name {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
         if (1..=64).contains(&name.chars().count()) && !name.contains(char::is_control) {
             Ok(Self(name))
         } else {
-            Err("a camera's name has 1 to 64 characters and no control characters")
+            Err("a name has 1 to 64 characters and no control characters")
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use resnetd::frame::{Frame, PixelFormat};
 use resnetd::preprocess::{ImageSize, PreprocessError, Preprocessor};
-use resnetd::spec::{ChannelOrder, Interpolation, Preprocessing};
+use resnetd::spec::{Area, ChannelOrder, Fit, Framing, Interpolation, Preprocessing, Turn};
 
 #[derive(serde::Deserialize)]
 struct Case {
@@ -13,6 +13,7 @@ struct Case {
     height: u32,
     resize: u32,
     crop: u32,
+    fit: Fit,
     interpolation: Interpolation,
     fnv1a: String,
     middle: [u8; 3],
@@ -46,6 +47,7 @@ fn spec(resize: u32, crop: u32, channel_order: ChannelOrder) -> Preprocessing {
     Preprocessing {
         resize,
         crop,
+        fit: Fit::Crop,
         interpolation,
         mean: [0.0; 3],
         std: [1.0; 3],
@@ -59,7 +61,7 @@ fn fnv1a(data: &[u8]) -> String {
 }
 
 #[test]
-fn every_golden_picture_is_resized_and_cropped_as_pillow_does_it() {
+fn every_golden_picture_is_resized_and_cropped_as_pillow_torchvision_and_timm_do_it() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("golden/resize.json")).unwrap();
     for case in cases {
         let Case {
@@ -67,17 +69,20 @@ fn every_golden_picture_is_resized_and_cropped_as_pillow_does_it() {
             height,
             resize,
             crop,
+            fit,
             interpolation,
             ..
         } = case;
         let spec = Preprocessing {
+            fit,
             interpolation,
+            mean: [0.485, 0.456, 0.406],
             ..spec(resize, crop, ChannelOrder::Rgb)
         };
         let mut preprocessor = Preprocessor::new(&spec).unwrap();
         let mut out = vec![1; preprocessor.output_len()];
         let size = preprocessor.run(&picture(width, height), &mut out).unwrap();
-        let name = format!("{width}x{height} to {resize}, {crop}, {interpolation:?}");
+        let name = format!("{width}x{height} to {resize}, {crop}, {fit:?}, {interpolation:?}");
         assert_eq!(size, ImageSize { width, height }, "{name}");
         let side = crop as usize;
         assert_eq!(
@@ -206,4 +211,65 @@ fn a_damaged_jpeg_is_an_error_or_a_picture_and_never_a_panic() {
             }
         }
     }
+}
+
+/// The part of a picture as a picture of its own.
+fn part(frame: &Frame, columns: std::ops::Range<usize>, rows: std::ops::Range<usize>) -> Frame {
+    let row = |y: usize| &frame.data[y * frame.stride..][columns.start * 3..columns.end * 3];
+    Frame {
+        width: u32::try_from(columns.len()).unwrap(),
+        height: u32::try_from(rows.len()).unwrap(),
+        stride: columns.len() * 3,
+        data: rows.flat_map(row).copied().collect(),
+        format: PixelFormat::Rgb3,
+        ..Frame::empty()
+    }
+}
+
+#[test]
+fn a_region_is_seen_as_a_picture_of_its_own_would_be() {
+    let (whole, spec) = (picture(200, 100), spec(40, 32, ChannelOrder::Rgb));
+    let mut preprocessor = Preprocessor::new(&spec).unwrap();
+    let mut out = vec![0; preprocessor.output_len()];
+    let mut expected = out.clone();
+    let area = Area::try_from([0.25, 0.5, 0.405, 0.5]).unwrap();
+    for fit in [None, Some(Fit::Letterbox), Some(Fit::Squash)] {
+        let framing = |area| Framing {
+            area,
+            fit,
+            ..Framing::default()
+        };
+        preprocessor.decode(&whole).unwrap();
+        let size = preprocessor.view(&whole, &framing(area), &mut out).unwrap();
+        assert_eq!((size.width, size.height), (200, 100));
+        let alone = part(&whole, 50..131, 50..100);
+        preprocessor
+            .view(&alone, &framing(Area::WHOLE), &mut expected)
+            .unwrap();
+        assert_eq!(out, expected, "{fit:?}");
+    }
+}
+
+#[test]
+fn a_picture_that_is_turned_looks_as_one_that_was_turned_before() {
+    let spec = spec(32, 32, ChannelOrder::Rgb);
+    let mut preprocessor = Preprocessor::new(&spec).unwrap();
+    let mut out = vec![0; preprocessor.output_len()];
+    let mut expected = out.clone();
+    let (upright, side) = (picture(32, 32), 32);
+    preprocessor.run(&upright, &mut expected).unwrap();
+    // the camera lies on its left side: what is on top was on its right
+    let mut lying = upright.clone();
+    for y in 0..side {
+        for x in 0..side {
+            let pixel = &upright.data[(y * side + x) * 3..][..3];
+            lying.data[((side - 1 - x) * side + y) * 3..][..3].copy_from_slice(pixel);
+        }
+    }
+    let framing = Framing {
+        turn: Turn::Right,
+        ..Framing::default()
+    };
+    preprocessor.view(&lying, &framing, &mut out).unwrap();
+    assert_eq!(out, expected);
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use resnetd::frame::{Frame, PixelFormat};
 use resnetd::preprocess::Preprocessor;
-use resnetd::spec::{ChannelOrder, Interpolation, Preprocessing};
+use resnetd::spec::{ChannelOrder, Fit, Interpolation, Preprocessing};
 
 use PixelFormat::{Bgr3, Grey, Mjpg, Rgb3};
 
@@ -17,6 +17,7 @@ fn preprocessor(resize: u32, crop: u32) -> Preprocessor {
     let spec = Preprocessing {
         resize,
         crop,
+        fit: Fit::Crop,
         interpolation,
         mean,
         std,

@@ -5,7 +5,7 @@ use std::path::Path;
 use resnetd::frame::{Frame, PixelFormat, YuvCoding, YuvMatrix, YuvRange};
 use resnetd::preprocess::Preprocessor;
 use resnetd::source::images;
-use resnetd::spec::{ChannelOrder, Interpolation, Preprocessing};
+use resnetd::spec::{ChannelOrder, Fit, Interpolation, Preprocessing};
 
 /// Larger pictures only take longer.
 const MOST_BYTES: usize = 1 << 18;
@@ -14,6 +14,7 @@ fn preprocessor(resize: u32, crop: u32, channel_order: ChannelOrder) -> Preproce
     let spec = Preprocessing {
         resize,
         crop,
+        fit: Fit::Crop,
         interpolation: Interpolation::Bilinear,
         mean: [0.5; 3],
         std: [0.5; 3],

@@ -71,17 +71,17 @@ def read_names(path):
 
 
 def start(args, labels):
-    """The network to begin with, and mean and std of what it reads."""
+    """The network to begin with, mean and std of what it reads, its name, and whether it knows these labels already."""
     if not args.weights:
         network = resnet.fresh(args.arch, len(labels), args.width)
-        return network, export.preparation({}), "fresh"
+        return network, export.preparation({}), "fresh", False
     tensors, texts = resnet.read(args.weights)
     known = export.described(texts).get("labels")
     network = resnet.build(tensors, len(labels), new_head=known not in (None, labels))
-    return network, export.preparation(texts), Path(args.weights).name
+    return network, export.preparation(texts), Path(args.weights).name, known == labels
 
 
-def objective(args, network, prepared, machine):
+def objective(args, network, prepared, settled, machine):
     truth = Truth(prepared["mean"], prepared["std"], args.smoothing)
     if args.command != "distill":
         return truth
@@ -90,7 +90,8 @@ def objective(args, network, prepared, machine):
     if outputs and (len(outputs) != network.plan.classes or not all(0 <= o < teacher.classes for o in outputs)):
         raise checkpoint.BadRun(f"--teacher-outputs: {network.plan.classes} places below {teacher.classes} are needed")
     return Distillation(
-        truth, teacher, network, kl=args.kl, features=args.features, temperature=args.temperature, outputs=outputs
+        truth, teacher, network, kl=args.kl, features=args.features, temperature=args.temperature,
+        outputs=outputs, settled=settled,
     )
 
 
@@ -107,14 +108,14 @@ def run(args):
     settings["pictures"] = sets.training.key
     state = checkpoint.begin(args.out, args.resume, settings)
     torch.manual_seed(args.seed)
-    network, prepared, begun = start(args, sets.labels)
+    network, prepared, begun, settled = start(args, sets.labels)
     about = {
         "arch": network.plan.name, "labels": sets.labels, "folders": sets.folders,
         "resize": args.resize or args.crop, "crop": args.crop, **prepared,
     }
     crops = Crops(sets.training, sets.places, args.batch, args.seed)
     training = Training(
-        network, objective(args, network, prepared, machine), crops, schedule(args, crops.steps), machine, about,
+        network, objective(args, network, prepared, settled, machine), crops, schedule(args, crops.steps), machine, about,
         folder=args.out, settings=settings, decay=args.decay,
     )
     if state:

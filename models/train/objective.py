@@ -51,17 +51,19 @@ class Distillation(Truth):
 
     A teacher of other classes (ImageNet's thousand) is learned through a second head, and features of another width
     through a third; both are thrown away afterwards. `outputs` says which of the teacher's outputs are the student's
-    classes: these are compared as well, among each other.
+    classes: these are compared as well, among each other; alone if the student is `settled`, which is to say knows its
+    classes already: what a head that begins at random sends back would undo more of that than it teaches in a few epochs.
     """
 
-    def __init__(self, truth, teacher, network, *, kl, features, temperature, outputs=None):
+    def __init__(self, truth, teacher, network, *, kl, features, temperature, outputs=None, settled=False):
         super().__init__(truth.mean, truth.std, truth.smoothing)
         self.weight_kl, self.weight_features, self.temperature = kl, features, temperature
         self.outputs, self.teacher_size = outputs, teacher.size
         self._teacher = [teacher]  # in a list: no part of this module's parameters
         width, classes = network.fc.in_features, network.fc.out_features
         same_classes = teacher.classes == classes and outputs is None
-        self.logits = None if same_classes or not kl else nn.Linear(width, teacher.classes)
+        second = kl and not same_classes and not (settled and outputs is not None)
+        self.logits = nn.Linear(width, teacher.classes) if second else None
         self.direct = bool(kl) and (same_classes or outputs is not None)
         adapt = features and teacher.width != width
         self.features = nn.Linear(width, teacher.width) if adapt else nn.Identity()

@@ -172,6 +172,13 @@ class Distilling(OnShapes):
         self.assertIsNotNone(objective.logits.weight.grad)
         self.assertIsNone(self.distillation(student, small(seed=1)).logits)
 
+    def test_a_student_that_knows_its_classes_gets_no_second_head_where_it_can_be_compared_directly(self):
+        nine = small(seed=1, classes=9)
+        told = self.distillation(small(), nine, outputs=[8, 6, 4, 2, 0], settled=True)
+        self.assertTrue(told.direct)
+        self.assertIsNone(told.logits)
+        self.assertIsNotNone(self.distillation(small(), nine, settled=True).logits)
+
 
 class Schedules(unittest.TestCase):
     def test_pictures_grow_and_rates_fall(self):

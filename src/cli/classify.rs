@@ -13,6 +13,7 @@ use crate::cores::Threads;
 use crate::daemon::Classifier;
 use crate::label::Prediction;
 use crate::source::images;
+use crate::spec::Framing;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -85,8 +86,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn classify(model: &mut Loaded, file: &Path, out: &mut Prediction) -> Result<(), Failure> {
     let frame = images::load(file).map_err(|e| Failure::Input(e.to_string()))?;
-    model
-        .classify(&frame, &mut |_| true, out)
+    { model.begin(&frame) }
+        .and_then(|()| model.classify(&frame, &Framing::default(), &mut |_| true, out))
         .map(|_| ())
         .map_err(|e| Failure::Input(format!("{}: {e}", file.display())))
 }

@@ -233,6 +233,7 @@ mod tests {
     fn classification(top: &'static str, inference_ms: f32) -> Classification<'static> {
         Classification {
             camera: "front".into(),
+            region: None,
             frame_id: 1,
             timestamp: 0.0,
             model: "m".into(),
@@ -241,6 +242,7 @@ mod tests {
                 height: 1,
             },
             predictions: Vec::new().into(),
+            labels: None,
             top: top.into(),
             confidence: 0.5,
             timing: Timing {

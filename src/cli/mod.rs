@@ -10,6 +10,7 @@ mod exit;
 mod inspect;
 mod journal;
 pub mod lines;
+mod looks;
 mod machine;
 mod model;
 #[cfg(feature = "pages")]

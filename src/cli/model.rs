@@ -2,8 +2,9 @@
 //! looked for when none is named.
 
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 use crate::bundle::{self, BundleError};
@@ -16,6 +17,7 @@ use crate::infer::registry::OPERATORS;
 use crate::label::Prediction;
 use crate::preprocess::Preprocessor;
 use crate::publish::wire::ModelInfo;
+use crate::spec::Framing;
 
 /// The bundle that comes with the program.
 const DEFAULT: &str = "resnet50-imagenette.nnef.tar";
@@ -27,6 +29,8 @@ pub const ENDING: &str = ".nnef.tar";
 pub struct Loaded {
     pub engine: Engine,
     preprocessor: Preprocessor,
+    /// What the present frame's took, if that is not told yet.
+    decoding: Duration,
     /// While the governor wants no fewer.
     threads: Threads,
 }
@@ -67,6 +71,7 @@ impl Loaded {
         Ok(Self {
             engine,
             preprocessor,
+            decoding: Duration::ZERO,
             threads,
         })
     }
@@ -86,6 +91,7 @@ impl Loaded {
                 labels: manifest.labels.len(),
             },
             labels: self.engine.labels().clone(),
+            activation: manifest.activation,
             detail: format!("{why}{accuracy}"),
             others: Vec::new(),
             classifier: Box::new(self),
@@ -110,32 +116,37 @@ pub fn precision(engine: &Engine) -> &'static str {
 }
 
 impl Classifier for Loaded {
+    fn begin(&mut self, frame: &Frame) -> Result<(), ClassifyError> {
+        let started = Instant::now();
+        self.preprocessor.decode(frame).map_err(failed)?;
+        self.decoding = started.elapsed();
+        Ok(())
+    }
+
     fn classify(
         &mut self,
         frame: &Frame,
+        framing: &Framing,
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
-        let failed = |e: &dyn std::fmt::Display| ClassifyError {
-            message: e.to_string(),
-        };
         let started = Instant::now();
-        let picture = self.engine.picture().map_err(|e| failed(&e))?;
-        let size = self
-            .preprocessor
-            .run(frame, picture)
-            .map_err(|e| failed(&e))?;
+        let picture = self.engine.picture().map_err(failed)?;
+        let size = { &mut self.preprocessor }.view(frame, framing, picture);
+        let size = size.map_err(failed)?;
         if !worth(picture) {
             return Ok(None);
         }
         let prepared = Instant::now();
-        self.engine.run(out).map_err(|e| failed(&e))?;
-        let milliseconds = |from: Instant, to: Instant| (to - from).as_secs_f32() * 1000.0;
+        self.engine.run(out).map_err(failed)?;
+        let milliseconds = |time: Duration| time.as_secs_f32() * 1000.0;
+        // the first part that is looked at pays for all
+        let decoding = mem::take(&mut self.decoding);
         Ok(Some(Classified {
             image_width: size.width,
             image_height: size.height,
-            preprocess_ms: milliseconds(started, prepared),
-            inference_ms: milliseconds(prepared, Instant::now()),
+            preprocess_ms: milliseconds(decoding + (prepared - started)),
+            inference_ms: milliseconds(prepared.elapsed()),
         }))
     }
 
@@ -148,6 +159,12 @@ impl Classifier for Loaded {
         if let Err(error) = self.engine.set_threads(threads) {
             log::warn!("{error}; they stay as they are");
         }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> ClassifyError {
+    ClassifyError {
+        message: error.to_string(),
     }
 }
 

@@ -55,7 +55,8 @@ impl Reload for FromFile {
         }
         // One that is watched already would be found busy if it were opened once more, and by us.
         let cameras = wanted.cameras.iter().map(|named| {
-            let opening = if self.running.cameras.contains(named) {
+            let watched = self.running.cameras.iter().any(|known| known.is(named));
+            let opening = if watched {
                 Opening::Done
             } else {
                 Opening::Later

@@ -12,15 +12,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::Failure;
 use super::choice::{Wants, choose_model};
 use super::console::Console;
+use super::looks;
 use super::reload::FromFile;
 use super::view::Screen;
 use crate::adapt::{governor, still};
 use crate::config::{Config, Fps, Models, Policy};
 use crate::control::Controls;
 use crate::cores::Threads;
-use crate::daemon::{self, Camera, Settings};
+use crate::daemon::{self, Camera, Look, Settings, Work};
 use crate::publish::path::Places;
-use crate::smooth;
 use crate::source::{self, SourceError, SourceSpec};
 
 /// The camera's name when there is only one and nobody named it.
@@ -81,7 +81,6 @@ pub struct Options {
     pub socket: Option<PathBuf>,
     pub threads: Threads,
     frames: Option<u64>,
-    time_constant: Duration,
     stale_after: Duration,
     target_fps: Option<f32>,
     max_latency: Option<Duration>,
@@ -91,7 +90,7 @@ pub struct Options {
 }
 
 /// A camera as it is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Named {
     pub name: String,
     /// None: the first camera, else `demo:`.
@@ -99,6 +98,15 @@ pub struct Named {
     pub controls: Controls,
     /// Named by the configuration, so that it may come later; one that a flag names must be there.
     pub configured: bool,
+    /// What is looked at in its pictures; one at least.
+    pub looks: Vec<Look>,
+}
+
+impl Named {
+    /// The same camera, whatever is looked at in its pictures.
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.name, &self.uri, &self.controls) == (&other.name, &other.uri, &other.controls)
+    }
 }
 
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -191,6 +199,7 @@ pub fn camera(named: &Named, opening: Opening) -> Result<Camera, SourceError> {
     Ok(Camera {
         name: named.name.clone(),
         key: format!("{spec:?}"),
+        looks: named.looks.clone(),
         source,
         reopen: Box::new(move || source::open(&spec).map_err(|error| error.to_string())),
     })
@@ -200,9 +209,15 @@ impl Options {
     /// Flags win.
     pub fn merge(flags: Arguments, file: Config) -> Self {
         let flagged = flags.source.is_some();
+        let saying = looks::saying(&file);
         let mut cameras: Vec<Named> = Vec::new();
         if !flagged {
             cameras.extend(file.camera.into_iter().map(|camera| Named {
+                looks: looks::of(
+                    (camera.rotate, camera.flip, camera.fit.or(file.fit)),
+                    &camera.region,
+                    &saying,
+                ),
                 name: camera.name.as_str().to_owned(),
                 uri: Some(camera.source),
                 controls: camera.controls,
@@ -211,6 +226,7 @@ impl Options {
         }
         if cameras.is_empty() {
             cameras.push(Named {
+                looks: looks::of((file.rotate, file.flip, file.fit), &file.region, &saying),
                 name: ONLY_CAMERA.into(),
                 uri: flags.source.or(file.source),
                 controls: file.controls,
@@ -230,11 +246,6 @@ impl Options {
                 .or(file.threads)
                 .unwrap_or_else(Threads::suggested),
             frames: flags.frames.map(NonZeroU64::get),
-            time_constant: file
-                .smoothing_ms
-                .map_or(smooth::Settings::default().time_constant, |ms| {
-                    Duration::from_millis(ms.into())
-                }),
             stale_after: file.stale_s.map_or(STALE_AFTER, seconds),
             target_fps: file.target_fps.map(Fps::get),
             max_latency: { file.max_latency_ms }.map(|ms| Duration::from_millis(ms.get().into())),
@@ -251,10 +262,6 @@ impl Options {
     /// The part that the daemon follows in its work.
     pub fn settings(&self) -> Settings {
         Settings {
-            smoothing: smooth::Settings {
-                time_constant: self.time_constant,
-                ..smooth::Settings::default()
-            },
             stale_after: self.stale_after,
             target_fps: self.target_fps,
             max_latency: self.max_latency,
@@ -265,9 +272,10 @@ impl Options {
 
     /// What is asked of a model.
     pub fn wants(&self) -> Wants {
+        let looks = self.cameras.iter().map(|camera| camera.looks.len());
         Wants {
             threads: self.threads,
-            longest: self.settings().longest(self.cameras.len()),
+            longest: { self.settings() }.longest(Work::of(looks)),
             adaptive: self.policy == Policy::Adaptive,
         }
     }
@@ -331,6 +339,7 @@ mod tests {
             uri: uri.map(Into::into),
             controls: Controls::new(),
             configured,
+            looks: vec![Look::default()],
         }
     }
 
@@ -339,7 +348,6 @@ mod tests {
         let options = Options::merge(Arguments::default(), Config::default());
         assert_eq!(options.cameras, [named("camera", None, true)]);
         assert_eq!(options.models, None);
-        assert_eq!(options.time_constant, Duration::from_millis(500));
     }
 
     #[test]
@@ -363,16 +371,12 @@ mod tests {
     fn the_file_counts_where_no_flag_is_given() {
         let text = "models = \"folder\"\nthreads = 3\nsmoothing_ms = 0\ntarget_fps = 2.5\nstale_s = 9\n[[camera]]\nname = \"a\"\nsource = \"x\"\n";
         let options = Options::merge(Arguments::default(), file(text));
-        assert_eq!(options.cameras, [named("a", Some("x"), true)]);
+        assert!(options.cameras[0].is(&named("a", Some("x"), true)));
         assert_eq!(options.models, Some(Models::Folder("folder".into())));
         assert_eq!(options.threads.to_string(), "3");
         assert_eq!(
-            (
-                options.time_constant,
-                options.stale_after,
-                options.target_fps
-            ),
-            (Duration::ZERO, Duration::from_secs(9), Some(2.5))
+            (options.stale_after, options.target_fps),
+            (Duration::from_secs(9), Some(2.5))
         );
         assert_eq!(options.still, None);
     }

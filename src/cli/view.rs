@@ -42,8 +42,8 @@ impl Screen {
 /// What is seen at present, for the line that is updated.
 #[derive(Debug, Default)]
 pub struct View {
-    /// The last of each camera.
-    cameras: BTreeMap<String, Seen>,
+    /// The last of each camera, or of each region that it has.
+    cameras: BTreeMap<(String, Option<String>), Seen>,
 }
 
 #[derive(Debug)]
@@ -60,13 +60,15 @@ impl View {
     pub fn take(&mut self, message: &Message<'_>) -> Option<String> {
         match message {
             Message::Hello(hello) => {
-                self.cameras.retain(|name, _| hello.cameras.contains(name));
+                self.cameras
+                    .retain(|(camera, _), _| hello.cameras.contains(camera));
                 let (name, version) = (printable(&hello.model.name), printable(&hello.version));
                 Some(format!("resnetd {version}, model {name}"))
             }
             Message::Classification(classification) => {
-                self.cameras
-                    .insert(printable(&classification.camera), Seen::new(classification));
+                let camera = printable(&classification.camera);
+                let region = classification.region.as_deref().map(printable);
+                { &mut self.cameras }.insert((camera, region), Seen::new(classification));
                 None
             }
             Message::Change(change) => Some(change_line(change)),
@@ -80,8 +82,8 @@ impl View {
     pub fn bars(&self, screen: Screen) -> String {
         let mut line = Line::new(screen);
         let alone = self.cameras.len() == 1;
-        for (name, seen) in &self.cameras {
-            line.plain(&format!("{name}  "));
+        for ((camera, region), seen) in &self.cameras {
+            line.plain(&format!("{}  ", place(camera, region.as_deref())));
             if alone {
                 seen.write_bars(&mut line);
             } else {
@@ -177,12 +179,22 @@ fn bar(confidence: f32) -> String {
     text
 }
 
+/// A camera, or a region of it.
+fn place(camera: &str, region: Option<&str>) -> String {
+    region.map_or(camera.to_owned(), |region| format!("{camera}/{region}"))
+}
+
 fn change_line(change: &Change<'_>) -> String {
     let mut line = format!(
         "{} {}: ",
         clock(change.timestamp),
-        printable(&change.camera)
+        printable(&place(&change.camera, change.region.as_deref()))
     );
+    if let Some(labels) = &change.labels {
+        let all = labels.join(", ");
+        line.push_str(&printable(if labels.is_empty() { "nothing" } else { &all }));
+        return line;
+    }
     if let Some(from) = &change.from {
         // Writing to a string cannot fail.
         let _ = write!(line, "{} -> ", printable(from));
@@ -248,6 +260,7 @@ mod tests {
         };
         Message::Classification(Classification {
             camera: camera.to_owned().into(),
+            region: None,
             frame_id: 1,
             timestamp: 0.0,
             model: "m".into(),
@@ -256,6 +269,7 @@ mod tests {
                 height: 1,
             },
             predictions: vec![scored].into(),
+            labels: None,
             top: label.to_owned().into(),
             confidence,
             timing: Timing {
@@ -324,6 +338,8 @@ mod tests {
         let change = |from: Option<&'static str>| {
             Message::Change(Change {
                 camera: "front".into(),
+                region: None,
+                labels: None,
                 timestamp: 3723.5,
                 from: from.map(Into::into),
                 to: "golf ball".into(),
@@ -338,6 +354,19 @@ mod tests {
         assert_eq!(
             view.take(&change(Some("church"))).unwrap(),
             "01:02:03.500Z front: church -> golf ball (91%)"
+        );
+        let several = Message::Change(Change {
+            camera: "front".into(),
+            region: Some("door".into()),
+            labels: Some(vec!["cat".into(), "dog".into()]),
+            timestamp: 0.0,
+            from: None,
+            to: "dog".into(),
+            confidence: 0.9,
+        });
+        assert_eq!(
+            view.take(&several).unwrap(),
+            "00:00:00.000Z front/door: cat, dog"
         );
         let status = Status {
             camera: "front".into(),

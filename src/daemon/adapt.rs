@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use super::inference::{Next, Order};
-use super::{Model, Settings};
+use super::{Model, Settings, Work};
 use crate::adapt::Cost;
 use crate::adapt::governor::{
     self, Cause, Effort, Governor, Heat, Memory, Readings, Rung, Spent, Step,
@@ -103,7 +103,7 @@ pub struct Adapter {
 impl Adapter {
     pub fn new(
         others: Others,
-        (settings, cameras): (&Settings, usize),
+        (settings, work): (&Settings, Work),
         pulse: Arc<Pulse>,
         orders: Sender<Order>,
     ) -> Self {
@@ -115,7 +115,7 @@ impl Adapter {
         } = others;
         let costs = models.iter().map(|known| known.cost).collect();
         Self {
-            governor: Governor::new(settings.wishes(cameras), costs, present),
+            governor: Governor::new(settings.wishes(work), costs, present),
             shelf,
             models,
             sensors,
@@ -265,7 +265,7 @@ impl fmt::Display for Why<'_> {
                     .map_or(Duration::ZERO, |s| s.preparing + s.inference);
                 write!(
                     f,
-                    "a frame takes {:.0} ms, which is more than there are",
+                    "a picture takes {:.0} ms, which is more than there are",
                     took.as_secs_f64() * 1e3
                 )
             }

@@ -43,8 +43,16 @@ impl Fleet {
         };
         let unwanted = |running: &mut Running| !wanted.iter().any(|camera| same(running, camera));
         let removed: Vec<Running> = self.running.extract_if(.., unwanted).collect();
-        let is_new = |camera: &Camera| !self.running.iter().any(|running| same(running, camera));
-        let added: Vec<Camera> = wanted.into_iter().filter(is_new).collect();
+        let (mut added, mut kept) = (Vec::new(), Vec::new());
+        for camera in wanted {
+            let running = self.running.iter().find(|running| same(running, &camera));
+            match running {
+                Some(running) => kept.push((running.camera, camera.looks)),
+                None => added.push(camera),
+            }
+        }
+        // Nobody listens only when the inference has ended, and with it all of this.
+        let _ = self.orders.send(Order::Looks(kept));
         if removed.is_empty() && added.is_empty() {
             return Ok(());
         }
@@ -56,7 +64,6 @@ impl Fleet {
             .into_iter()
             .map(|camera| (self.slots.add(), camera))
             .collect();
-        // Nobody listens only when the inference has ended, and with it all of this.
         let _ = self.orders.send(Order::Cameras {
             removed: removed.iter().map(|running| running.camera).collect(),
             added: added.iter().map(introduction).collect(),
@@ -94,6 +101,7 @@ fn introduction((camera, about): &(CameraId, Camera)) -> Introduction {
     Introduction {
         camera: *camera,
         name: about.name.clone(),
+        looks: about.looks.clone(),
         live: !independent && !source.is_some_and(Source::lossless),
         independent,
     }

@@ -3,6 +3,7 @@
 //!
 //! What the rest of the daemon wants of it comes as an [`Order`]; it obeys between two frames.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,17 +11,19 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use super::adapt::{Pulse, spared};
+use super::look::{Look, Part};
 use super::service::Watchdog;
-use super::view::{Introduction, Outlet, Seen, View, scores, status};
+use super::view::{Introduction, Outlet, Scores, Seen, View, status};
 use super::{
     Classified, Classifier, ClassifyError, Model, Settings, Totals, Worth, message_of, panic_text,
 };
 use crate::adapt::governor::Effort;
 use crate::frame::Frame;
 use crate::label::Prediction;
-use crate::publish::wire::{Message, Reason, Scored, State};
+use crate::publish::wire::{Message, Reason, State};
 use crate::ratelimit::RateLimit;
 use crate::slot::{CameraId, Notice, Slots, Taken};
+use crate::spec::Framing;
 
 /// The longest wait for a frame: how often the watchdog is fed and stale cameras are looked for.
 const TURN: Duration = Duration::from_millis(100);
@@ -35,6 +38,8 @@ pub enum Order {
         removed: Vec<CameraId>,
         added: Vec<Introduction>,
     },
+    /// Other parts of cameras' pictures, or other rules for what is said of them.
+    Looks(Vec<(CameraId, Vec<Look>)>),
     Settings(Settings),
     Next(Next),
     /// To work less, or more, for a reason and why.
@@ -58,6 +63,7 @@ impl Classifier for Gone {
     fn classify(
         &mut self,
         _: &Frame,
+        _: &Framing,
         _: Worth,
         _: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
@@ -141,7 +147,7 @@ impl Inference {
     fn serve(&mut self, buffers: &mut Buffers) -> Option<Next> {
         let labels = Arc::clone(&self.model.labels);
         let name = self.model.info.name.clone();
-        let mut scored = scores();
+        let mut scores = Scores::new();
         while !self.is_done() {
             self.watchdog.feed(Instant::now());
             let taken = self.slots.take(&mut buffers.frame, TURN);
@@ -154,7 +160,7 @@ impl Inference {
                     dropped,
                 } => {
                     self.arrived(camera, dropped);
-                    self.frame(camera, frame_id, buffers, (&name, &labels), &mut scored);
+                    self.frame(camera, frame_id, buffers, (&name, &labels), &mut scores);
                 }
                 Taken::Notice { camera, notice } => self.notice(camera, &notice),
                 Taken::Nothing => {}
@@ -184,6 +190,7 @@ impl Inference {
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Cameras { removed, added } => self.change_cameras(&removed, added),
+                Order::Looks(looks) => self.change_looks(looks),
                 Order::Settings(settings) => self.change_settings(settings),
                 Order::Next(wanted) => next = Some(wanted),
                 Order::Effort(effort, reason, why) => self.change_effort(effort, reason, &why),
@@ -203,15 +210,28 @@ impl Inference {
         let gone = gone.iter().map(|view| view.about.name.as_str());
         let new = added.iter().map(|about| about.name.as_str());
         self.out.hub.change_cameras(gone, new);
+        let meaning = self.model.meaning();
         for about in added {
-            let view = View::begin(about, &self.settings, &mut self.out);
+            let view = View::begin(about, &self.settings, &meaning, &mut self.out);
             self.cameras.push(view);
+        }
+    }
+
+    fn change_looks(&mut self, looks: Vec<(CameraId, Vec<Look>)>) {
+        let meaning = self.model.meaning();
+        for (camera, looks) in looks {
+            let view = find(&mut self.cameras, camera);
+            if let Some(view) = view
+                && view.change_looks(looks, &self.settings, &meaning)
+            {
+                self.out.hub.forget_labels(&view.about.name);
+            }
         }
     }
 
     fn change_settings(&mut self, settings: Settings) {
         for view in &mut self.cameras {
-            view.restart(&self.settings, &settings);
+            view.change_settings(&self.settings, &settings);
         }
         self.slots.pace(settings.interval());
         self.settings = settings;
@@ -244,9 +264,10 @@ impl Inference {
     }
 
     fn switch(&mut self, model: Model, reason: Reason) {
-        let other_labels = model.labels != self.model.labels;
+        let meaning = model.meaning();
+        let other = (meaning != self.model.meaning()).then_some(&meaning);
         for view in &mut self.cameras {
-            view.change_model(other_labels);
+            view.change_model(other);
         }
         log::info!(
             "model {} in place of {}: {}",
@@ -275,40 +296,41 @@ impl Inference {
         frame_id: u64,
         buffers: &mut Buffers,
         (model, labels): (&'a str, &'a [String]),
-        scored: &mut Vec<Scored<'a>>,
+        scores: &mut Scores<'a>,
     ) {
         let Buffers { frame, prediction } = buffers;
-        let classifier = self.model.classifier.as_mut();
-        let mut view = find(&mut self.cameras, camera);
-        let captured = frame.captured;
-        let mut worth = |picture: &[u8]| {
-            let view = view.as_deref_mut();
-            view.is_none_or(|view| view.is_worth(picture, captured))
+        let is_it = |view: &View| view.about.camera == camera;
+        let Some(place) = self.cameras.iter().position(is_it) else {
+            return;
         };
-        // Whatever a decoder leaves behind, it begins each frame anew.
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            classifier.classify(frame, &mut worth, prediction)
-        }));
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(panic) if self.panics >= MOST_PANICS => resume_unwind(panic),
-            Err(panic) => {
-                self.panics += 1;
-                let message = format!("a failure of ours: {}", panic_text(panic.as_ref()));
-                Err(ClassifyError { message })
-            }
-        };
-        let classified = match outcome {
-            Ok(Some(classified)) => classified,
-            Ok(None) => return self.still(camera),
-            Err(error) => return self.bad_frame(camera, frame.file.as_deref(), &error),
-        };
-        self.panics = 0;
-        self.totals.classified += 1;
-        self.pulse
-            .beat(classified.preprocess_ms, classified.inference_ms);
-        self.rest(&classified);
-        if let Some(view) = find(&mut self.cameras, camera) {
+        let mut spent = None;
+        for index in 0..self.cameras[place].parts.len() {
+            let Some(part) = self.cameras[place].parts.get_mut(index) else {
+                break;
+            };
+            let outcome = look(
+                self.model.classifier.as_mut(),
+                (frame, index == 0),
+                part,
+                prediction,
+            );
+            let classified = match outcome {
+                Outcome::Classified(classified) => classified,
+                Outcome::Still => {
+                    part.dropped += 1;
+                    continue;
+                }
+                Outcome::Bad(error) => {
+                    return self.bad_frame(camera, frame.file.as_deref(), &error);
+                }
+                Outcome::Panicked(panic) => {
+                    let error = self.panicked(panic);
+                    return self.bad_frame(camera, frame.file.as_deref(), &error);
+                }
+            };
+            let (preparing, inference) = (classified.preprocess_ms, classified.inference_ms);
+            self.pulse.beat(preparing, inference);
+            spent = Some(spent.unwrap_or(0.0) + preparing + inference);
             let seen = Seen {
                 frame,
                 frame_id,
@@ -316,26 +338,38 @@ impl Inference {
                 model,
                 labels,
             };
-            view.publish(&seen, prediction, scored, &mut self.out);
+            self.cameras[place].publish(index, &seen, prediction, scores, &mut self.out);
+        }
+        self.panics = 0;
+        match spent {
+            Some(milliseconds) => {
+                self.totals.classified += 1;
+                self.rest(milliseconds);
+            }
+            None => {
+                let idle = self.cameras[place].is_still();
+                self.slots.rest(camera, idle);
+            }
         }
     }
 
-    /// Leaves the processor alone for as long as the governor says.
-    fn rest(&self, classified: &Classified) {
-        let took = classified.preprocess_ms + classified.inference_ms;
-        let idle = Duration::try_from_secs_f32(took * 1e-3).unwrap_or_default();
+    /// One bad frame, as long as it is not the last of many.
+    fn panicked(&mut self, panic: Box<dyn Any + Send>) -> ClassifyError {
+        if self.panics >= MOST_PANICS {
+            resume_unwind(panic)
+        }
+        self.panics += 1;
+        let message = format!("a failure of ours: {}", panic_text(panic.as_ref()));
+        ClassifyError { message }
+    }
+
+    /// Leaves the processor alone for as long as the governor says, after so much work.
+    fn rest(&self, milliseconds: f32) {
+        let idle = Duration::try_from_secs_f32(milliseconds * 1e-3).unwrap_or_default();
         let idle = idle * (self.effort.stretch() - 1);
         if !idle.is_zero() {
             let cameras = self.cameras.iter();
             cameras.for_each(|view| self.slots.rest(view.about.camera, idle));
-        }
-    }
-
-    /// A frame that showed nothing new.
-    fn still(&mut self, camera: CameraId) {
-        self.panics = 0;
-        if let Some(view) = find(&mut self.cameras, camera) {
-            self.slots.rest(camera, view.is_still());
         }
     }
 
@@ -379,4 +413,37 @@ impl Inference {
 
 fn find(cameras: &mut [View], camera: CameraId) -> Option<&mut View> {
     cameras.iter_mut().find(|view| view.about.camera == camera)
+}
+
+/// What came of a look at a part of a frame.
+enum Outcome {
+    Classified(Classified),
+    /// It shows nothing new.
+    Still,
+    Bad(ClassifyError),
+    Panicked(Box<dyn Any + Send>),
+}
+
+/// Classifies a part of a frame, of which it is the first or not.
+fn look(
+    classifier: &mut dyn Classifier,
+    (frame, first): (&Frame, bool),
+    part: &mut Part,
+    prediction: &mut Prediction,
+) -> Outcome {
+    let framing = part.look.framing;
+    let mut worth = |picture: &[u8]| part.is_worth(picture, frame.captured);
+    // Whatever a decoder leaves behind, it begins each frame anew.
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        if first {
+            classifier.begin(frame)?;
+        }
+        classifier.classify(frame, &framing, &mut worth, prediction)
+    }));
+    match outcome {
+        Ok(Ok(Some(classified))) => Outcome::Classified(classified),
+        Ok(Ok(None)) => Outcome::Still,
+        Ok(Err(error)) => Outcome::Bad(error),
+        Err(panic) => Outcome::Panicked(panic),
+    }
 }

@@ -9,11 +9,13 @@ mod adapt;
 mod capture;
 mod fleet;
 mod inference;
+mod look;
 mod reload;
 mod service;
 mod view;
 
 pub use adapt::{Choice, Known, Others, Shelf, others};
+pub use look::{Look, Saying};
 pub use reload::{Change, Reload};
 
 use std::any::Any;
@@ -34,11 +36,12 @@ use crate::publish::path::Places;
 use crate::publish::wire::{self, Message, ModelInfo, State};
 use crate::publish::{Hub, Publisher, SocketError};
 use crate::slot::Slots;
-use crate::smooth;
 use crate::source::Source;
+use crate::spec::{Activation, Framing};
 use adapt::{Adapter, Pulse};
 use fleet::Fleet;
 use inference::Inference;
+use look::Meaning;
 use reload::Reloading;
 use view::Outlet;
 
@@ -50,12 +53,20 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Says of a prepared picture, `[side][side][3]` bytes as the network would see them, whether it is worth an inference.
 pub type Worth<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
-/// Turns a frame into scores: preprocessing and inference.
+/// Turns frames into scores: preprocessing and inference.
 pub trait Classifier: Send {
-    /// Puts the scores of `frame` into `out`, whose buffers are used again; nothing where `worth` said no.
+    /// Does what is to be done once with a frame, whatever parts of it are classified then: decodes it.
+    fn begin(&mut self, frame: &Frame) -> Result<(), ClassifyError> {
+        let _ = frame;
+        Ok(())
+    }
+
+    /// Puts the scores of a part of `frame`, which was begun last, into `out`, whose buffers are used again; nothing
+    /// where `worth` said no.
     fn classify(
         &mut self,
         frame: &Frame,
+        framing: &Framing,
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError>;
@@ -63,6 +74,15 @@ pub trait Classifier: Send {
     /// From now on to leave half of the processor alone, or not.
     fn spare(&mut self, half: bool) {
         let _ = half;
+    }
+}
+
+impl Model {
+    fn meaning(&self) -> Meaning {
+        Meaning {
+            labels: self.labels.clone(),
+            activation: self.activation,
+        }
     }
 }
 
@@ -88,6 +108,7 @@ pub struct Model {
     pub classifier: Box<dyn Classifier>,
     pub info: ModelInfo,
     pub labels: Labels,
+    pub activation: Activation,
     /// Why this one and no other, for a person.
     pub detail: String,
     /// What those would cost that do not run.
@@ -102,6 +123,8 @@ pub struct Camera {
     pub name: String,
     /// What is watched and how: with the same name and key it is the same camera.
     pub key: String,
+    /// What is looked at in its pictures; one at least.
+    pub looks: Vec<Look>,
     /// None if its own thread is to open it, and to try again until it is there. Not for files.
     pub source: Option<Box<dyn Source>>,
     pub reopen: Reopen,
@@ -110,7 +133,6 @@ pub struct Camera {
 /// What is done with what the cameras show.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    pub smoothing: smooth::Settings,
     /// A camera that delivers nothing for this long is told to be stale.
     pub stale_after: Duration,
     /// At most so many frames per second of each camera are classified; 0.01 to 1000.
@@ -131,19 +153,42 @@ impl Settings {
         })
     }
 
-    /// What one frame may take, so that each of the cameras gets what is wanted.
+    /// What one inference may take, so that each of the cameras gets what is wanted.
     #[must_use]
-    pub fn longest(&self, cameras: usize) -> Option<Duration> {
-        let share = u32::try_from(cameras.max(1)).unwrap_or(u32::MAX);
-        let turn = self.target_fps.map(|_| self.interval() / share);
-        turn.into_iter().chain(self.max_latency).min()
+    pub fn longest(&self, work: Work) -> Option<Duration> {
+        let turn = self.target_fps.map(|_| self.interval() / work.all.max(1));
+        let latency = self.max_latency.map(|most| most / work.most.max(1));
+        turn.into_iter().chain(latency).min()
     }
 
-    fn wishes(&self, cameras: usize) -> governor::Settings {
+    fn wishes(&self, work: Work) -> governor::Settings {
         governor::Settings {
-            longest: self.longest(cameras),
+            longest: self.longest(work),
             dwell: self.dwell,
         }
+    }
+}
+
+/// How many inferences there are to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// For one frame of each camera.
+    pub all: u32,
+    /// For one frame of the camera that has most.
+    pub most: u32,
+}
+
+impl Work {
+    /// Of cameras in whose pictures so many parts are looked at.
+    #[must_use]
+    pub fn of(looks: impl IntoIterator<Item = usize>) -> Self {
+        looks.into_iter().fold(Self::default(), |work, looks| {
+            let looks = u32::try_from(looks).unwrap_or(u32::MAX);
+            Self {
+                all: work.all.saturating_add(looks),
+                most: work.most.max(looks),
+            }
+        })
     }
 }
 
@@ -241,7 +286,8 @@ impl Threads {
     fn start(options: Options, hub: &Arc<Hub>) -> Result<Self, DaemonError> {
         let slots = Arc::new(Slots::new());
         let (orders, received) = mpsc::channel();
-        let (Choice { model, others }, cameras) = (options.choice, options.cameras.len());
+        let Choice { model, others } = options.choice;
+        let work = Work::of(options.cameras.iter().map(|camera| camera.looks.len()));
         let pulse = Arc::new(Pulse::default());
         let mut fleet = Fleet::new(Arc::clone(&slots), orders.clone());
         fleet.change(options.cameras)?;
@@ -258,7 +304,7 @@ impl Threads {
             out,
             (received, Arc::clone(&pulse)),
         );
-        let wanted = (&options.settings, cameras);
+        let wanted = (&options.settings, work);
         let adapter =
             others.map(|others| Adapter::new(others, wanted, Arc::clone(&pulse), orders.clone()));
         let infer = move || {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::adapt::{Adapter, Choice, Pulse};
 use super::fleet::Fleet;
 use super::inference::{Next, Order};
-use super::{Camera, Settings, panic_text, service};
+use super::{Camera, Settings, Work, panic_text, service};
 use crate::publish::wire::Reason;
 use crate::slot::Slots;
 
@@ -92,7 +92,8 @@ impl Reloading {
     }
 
     fn apply(&mut self, change: Change) {
-        let (settings, cameras) = (change.settings, change.cameras.len());
+        let settings = change.settings;
+        let work = Work::of(change.cameras.iter().map(|camera| camera.looks.len()));
         // Nobody listens only when the inference has ended, and with it all of this.
         let _ = self.orders.send(Order::Settings(settings));
         if let Some(Choice { model, others }) = change.choice {
@@ -100,15 +101,10 @@ impl Reloading {
             let _ = self.orders.send(Order::Next(next));
             let (pulse, orders) = (&self.pulse, &self.orders);
             self.adapter = others.map(|others| {
-                Adapter::new(
-                    others,
-                    (&settings, cameras),
-                    Arc::clone(pulse),
-                    orders.clone(),
-                )
+                Adapter::new(others, (&settings, work), Arc::clone(pulse), orders.clone())
             });
         } else if let Some(adapter) = &mut self.adapter {
-            adapter.change(settings.wishes(cameras));
+            adapter.change(settings.wishes(work));
         }
         let mut fleet = self.fleet.lock().unwrap_or_else(PoisonError::into_inner);
         match fleet.change(change.cameras) {

@@ -1,21 +1,16 @@
-//! What the inference thread knows of one camera, and the messages that come of it: its state, its smoothed
-//! label and what was dropped since the last message.
+//! What the inference thread knows of one camera, and the messages that come of it: its state, and the parts of its
+//! pictures that are looked at ([`super::look`]).
 
-use std::borrow::Cow;
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::look::{Look, Meaning, Part, named};
 use super::{Classified, Observer, Settings};
-use crate::adapt::still::{StillGate, Thumbnail, Verdict};
 use crate::frame::Frame;
 use crate::label::{Prediction, Score};
 use crate::publish::Hub;
-use crate::publish::wire::{
-    self, Change, Classification, Image, Message, Scored, State, Status, Timing,
-};
+use crate::publish::wire::{self, Message, Scored, State, Status, Timing};
 use crate::slot::CameraId;
-use crate::smooth::{self, Smoothed, Smoother};
 
 /// How many classes of a frame are published.
 const TOP: usize = 5;
@@ -36,10 +31,11 @@ impl Outlet {
 }
 
 /// A camera as it is announced to the inference thread.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Introduction {
     pub camera: CameraId,
     pub name: String,
+    pub looks: Vec<Look>,
     /// Frames come of themselves, so that their absence says something.
     pub live: bool,
     /// Each picture stands for itself: not smoothed.
@@ -50,81 +46,84 @@ pub struct Introduction {
 pub struct View {
     pub about: Introduction,
     pub ended: bool,
-    /// Not classified since the last message.
-    pub dropped: u64,
+    pub parts: Vec<Part>,
     state: State,
     /// Why, as it was told.
     detail: Option<String>,
     /// Since when no frame could be classified.
     bad_since: Option<Instant>,
-    smoother: Smoother,
-    /// Where frames may be passed over.
-    gate: Option<StillGate>,
-    /// The label of the last change that was told. Outlives a loss of the camera: coming back to the same
-    /// scene is no change.
-    told: Option<usize>,
 }
 
 impl View {
     /// Of a camera that begins; says so.
-    pub fn begin(about: Introduction, settings: &Settings, out: &mut Outlet) -> Self {
+    pub fn begin(
+        about: Introduction,
+        settings: &Settings,
+        meaning: &Meaning,
+        out: &mut Outlet,
+    ) -> Self {
         out.send(&status(&about.name, State::Starting, None));
         Self {
-            smoother: smoother(&about, settings.smoothing),
-            gate: gate(&about, settings),
+            parts: parts(&about, settings, meaning),
             about,
             state: State::Starting,
             detail: None,
             bad_since: None,
             ended: false,
-            dropped: 0,
-            told: None,
         }
     }
 
-    /// What has changed from `old` to `new` begins afresh, by other rules.
-    pub fn restart(&mut self, old: &Settings, new: &Settings) {
-        let smoothing = old.smoothing != new.smoothing;
-        if smoothing {
-            self.smoother = smoother(&self.about, new.smoothing);
-        }
-        if smoothing || old.still != new.still {
-            self.gate = gate(&self.about, new);
+    /// Begins afresh what is looked at by other rules.
+    pub fn change_settings(&mut self, old: &Settings, new: &Settings) {
+        if old.still != new.still {
+            for part in &mut self.parts {
+                part.change_gate(&self.about, new);
+            }
         }
     }
 
-    /// Another model, which has not seen the scene yet; with other labels, whose numbers mean something else.
-    pub fn change_model(&mut self, other_labels: bool) {
-        self.forget_scene();
-        if other_labels {
-            self.smoother.reset();
-            self.told = None;
+    /// Begins afresh with other parts of the pictures; true if they are others.
+    pub fn change_looks(
+        &mut self,
+        looks: Vec<Look>,
+        settings: &Settings,
+        meaning: &Meaning,
+    ) -> bool {
+        let others = self.about.looks != looks;
+        if others {
+            self.about.looks = looks;
+            self.parts = parts(&self.about, settings, meaning);
+        }
+        others
+    }
+
+    /// Another model, which has not seen the scene yet; its scores may mean something else.
+    pub fn change_model(&mut self, other_meaning: Option<&Meaning>) {
+        for part in &mut self.parts {
+            part.forget_scene();
+            if let Some(meaning) = other_meaning {
+                part.change_meaning(&self.about, meaning);
+            }
         }
     }
 
-    fn forget_scene(&mut self) {
-        if let Some(gate) = &mut self.gate {
-            gate.reset();
-        }
-    }
-
-    /// Whether a picture, captured at `at`, shows something that was not classified yet.
-    pub fn is_worth(&mut self, picture: &[u8], at: Instant) -> bool {
-        let gate = self.gate.as_mut();
-        gate.is_none_or(|gate| gate.see(Thumbnail::of(picture), at) == Verdict::Classify)
-    }
-
-    /// A frame showed what was classified last. How long the camera may be left alone.
+    /// A frame showed in all its parts what was classified last. How long the camera may be left alone.
     pub fn is_still(&mut self) -> Duration {
         self.bad_since = None;
-        self.dropped += 1;
-        let look = self.gate.as_ref().map(StillGate::look);
-        look.filter(|_| self.about.live).unwrap_or_default()
+        let looks = self.parts.iter().map(Part::leave_alone);
+        let shortest = looks.min().filter(|_| self.about.live);
+        shortest.unwrap_or_default()
+    }
+
+    fn count_dropped(&mut self, frames: u64) {
+        for part in &mut self.parts {
+            part.dropped += frames;
+        }
     }
 
     /// A frame has come. While none can be classified that says nothing new.
     pub fn arrived(&mut self, dropped: u64, out: &mut Outlet) {
-        self.dropped += dropped;
+        self.count_dropped(dropped);
         if self.state != State::Stale || self.bad_since.is_none() {
             self.enter(State::Streaming, None, out);
         }
@@ -132,7 +131,7 @@ impl View {
 
     /// A frame could not be classified.
     pub fn bad_frame(&mut self, now: Instant) {
-        self.dropped += 1;
+        self.count_dropped(1);
         self.bad_since.get_or_insert(now);
     }
 
@@ -162,8 +161,7 @@ impl View {
         self.state = state;
         self.detail = detail.map(str::to_owned);
         if matches!(state, State::CameraLost | State::Stale) {
-            self.smoother.reset();
-            self.forget_scene();
+            self.parts.iter_mut().for_each(Part::reset);
         }
         match detail {
             Some(detail) => log::warn!("{}: {}: {detail}", self.about.name, state.as_str()),
@@ -172,56 +170,26 @@ impl View {
         out.send(&status(&self.about.name, state, detail));
     }
 
-    /// Publishes what a frame shows, and the change of the label if it is one.
+    /// Publishes what a part of a frame shows.
     pub fn publish<'a>(
         &mut self,
+        part: usize,
         seen: &Seen<'a, '_>,
         prediction: &Prediction,
-        scored: &mut Vec<Scored<'a>>,
+        scores: &mut Scores<'a>,
         out: &mut Outlet,
     ) {
         self.bad_since = None;
         self.enter(State::Streaming, None, out);
-        let smoothed = self
-            .smoother
-            .update(&prediction.probabilities, seen.frame.captured);
-        let Some(smoothed) = smoothed else {
-            return;
-        };
-        fill(scored, prediction, seen.labels);
-        let message = Message::Classification(Classification {
-            camera: Cow::Borrowed(&self.about.name),
-            frame_id: seen.frame_id,
-            timestamp: wire::unix_seconds(seen.frame.captured_at),
-            model: Cow::Borrowed(seen.model),
-            image: Image {
-                width: seen.classified.image_width,
-                height: seen.classified.image_height,
-            },
-            predictions: Cow::Borrowed(scored),
-            top: name(seen.labels, smoothed.top.class_id),
-            confidence: smoothed.top.confidence,
-            timing: seen.timing(),
-            dropped: mem::take(&mut self.dropped),
-        });
-        out.send(&message);
-        self.tell_change(&smoothed, seen, out);
-    }
-
-    fn tell_change(&mut self, smoothed: &Smoothed, seen: &Seen<'_, '_>, out: &mut Outlet) {
-        let to = smoothed.top.class_id;
-        if !smoothed.changed || self.told == Some(to) {
-            return;
+        if let Some(part) = self.parts.get_mut(part) {
+            part.publish(&self.about.name, seen, prediction, scores, out);
         }
-        let from = self.told.replace(to);
-        out.send(&Message::Change(Change {
-            camera: Cow::Borrowed(&self.about.name),
-            timestamp: wire::unix_seconds(seen.frame.captured_at),
-            from: from.map(|id| name(seen.labels, id)),
-            to: name(seen.labels, to),
-            confidence: smoothed.top.confidence,
-        }));
     }
+}
+
+fn parts(about: &Introduction, settings: &Settings, meaning: &Meaning) -> Vec<Part> {
+    let part = |look: &Look| Part::new(look.clone(), about, settings, meaning);
+    about.looks.iter().map(part).collect()
 }
 
 /// A frame that was taken and what came of it. `'a` is the model's life, `'f` the frame's.
@@ -234,7 +202,7 @@ pub struct Seen<'a, 'f> {
 }
 
 impl Seen<'_, '_> {
-    fn timing(&self) -> Timing {
+    pub fn timing(&self) -> Timing {
         Timing {
             capture_ms: self.frame.capture_ms,
             preprocess_ms: self.classified.preprocess_ms,
@@ -244,9 +212,42 @@ impl Seen<'_, '_> {
     }
 }
 
-/// How many classes of a frame are published at most.
-pub fn scores<'a>() -> Vec<Scored<'a>> {
-    Vec::with_capacity(TOP)
+/// What is published of a frame, used again for each.
+pub struct Scores<'a> {
+    /// The frame's most probable classes.
+    pub frame: Vec<Scored<'a>>,
+    /// The labels that hold, where there may be several, as sure as the frame is of them.
+    pub holding: Vec<Scored<'a>>,
+}
+
+impl<'a> Scores<'a> {
+    pub fn new() -> Self {
+        Self {
+            frame: Vec::with_capacity(TOP),
+            holding: Vec::new(),
+        }
+    }
+
+    /// Allocates at most when more labels hold than ever before.
+    pub fn fill(&mut self, prediction: &Prediction, holding: &[usize], labels: &'a [String]) {
+        let scored = |score: Score| Scored {
+            class: named(labels, score.class_id),
+            class_id: score.class_id,
+            confidence: score.confidence,
+        };
+        let mut best = [Score::default(); TOP];
+        let best = prediction.top_into(&mut best);
+        self.frame.clear();
+        self.frame.extend(best.iter().copied().map(scored));
+        let of = |&class_id: &usize| Score {
+            class_id,
+            confidence: { prediction.probabilities.get(class_id) }
+                .copied()
+                .unwrap_or_default(),
+        };
+        self.holding.clear();
+        self.holding.extend(holding.iter().map(of).map(scored));
+    }
 }
 
 pub fn status<'a>(camera: &'a str, state: State, detail: Option<&'a str>) -> Message<'a> {
@@ -256,38 +257,4 @@ pub fn status<'a>(camera: &'a str, state: State, detail: Option<&'a str>) -> Mes
         state,
         detail: detail.map(Into::into),
     })
-}
-
-/// Pictures that have nothing to do with each other are each worth a look.
-fn gate(about: &Introduction, settings: &Settings) -> Option<StillGate> {
-    let still = settings.still.filter(|_| !about.independent)?;
-    Some(StillGate::new(still, settings.smoothing.settled()))
-}
-
-fn smoother(about: &Introduction, smoothing: smooth::Settings) -> Smoother {
-    if about.independent {
-        Smoother::pass_through()
-    } else {
-        Smoother::new(smoothing)
-    }
-}
-
-/// The label of a class. A bundle's labels match its outputs; the number is for a classifier that is none.
-fn name(labels: &[String], class_id: usize) -> Cow<'_, str> {
-    labels.get(class_id).map_or_else(
-        || Cow::Owned(format!("class {class_id}")),
-        |label| Cow::Borrowed(label.as_str()),
-    )
-}
-
-/// Puts the most probable classes into `scored`, without allocating.
-fn fill<'a>(scored: &mut Vec<Scored<'a>>, prediction: &Prediction, labels: &'a [String]) {
-    let mut best = [Score::default(); TOP];
-    scored.clear();
-    let named = |score: &Score| Scored {
-        class: name(labels, score.class_id),
-        class_id: score.class_id,
-        confidence: score.confidence,
-    };
-    scored.extend(prediction.top_into(&mut best).iter().map(named));
 }

@@ -10,35 +10,54 @@ use super::pixels::Picture;
 use super::{ImageSize, PreprocessError};
 use crate::frame::MAX_SIDE;
 
-/// Decodes `data` into `buffer`, which is kept from one frame to the next.
-pub(super) fn decode<'a>(
-    data: &[u8],
-    buffer: &'a mut Vec<u8>,
-) -> Result<Picture<'a>, PreprocessError> {
-    if !is_complete(data) {
-        return Err(PreprocessError::Jpeg("its end is missing".into()));
-    }
-    let broken = |error: image::ImageError| PreprocessError::Jpeg(error.to_string());
-    let mut decoder = JpegDecoder::new(Cursor::new(data)).map_err(broken)?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    decoder.set_limits(limits).map_err(broken)?;
+/// The picture that was decoded last. Its buffer is kept from one frame to the next.
+#[derive(Default)]
+pub(super) struct Decoded {
+    /// `None`: it was broken.
+    size: Option<ImageSize>,
+    grey: bool,
+    bytes: Vec<u8>,
+}
 
-    let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err(PreprocessError::Empty { width, height });
+impl Decoded {
+    pub(super) fn read(&mut self, data: &[u8]) -> Result<(), PreprocessError> {
+        self.size = None;
+        self.size = Some(self.decode(data)?);
+        Ok(())
     }
-    let grey = match decoder.color_type() {
-        ColorType::L8 => true,
-        ColorType::Rgb8 => false,
-        other => return Err(PreprocessError::Jpeg(format!("its colours are {other:?}"))),
-    };
-    let bytes = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
-    buffer.resize(bytes, 0);
-    decoder.read_image(buffer).map_err(broken)?;
-    Picture::packed(ImageSize { width, height }, grey, buffer)
-        .ok_or_else(|| PreprocessError::Jpeg("the decoder gave less than it announced".into()))
+
+    pub(super) fn picture(&self) -> Result<Picture<'_>, PreprocessError> {
+        let missing = || PreprocessError::Jpeg("it was not decoded".into());
+        let size = self.size.ok_or_else(missing)?;
+        Picture::packed(size, self.grey, &self.bytes)
+            .ok_or_else(|| PreprocessError::Jpeg("the decoder gave less than it announced".into()))
+    }
+
+    fn decode(&mut self, data: &[u8]) -> Result<ImageSize, PreprocessError> {
+        if !is_complete(data) {
+            return Err(PreprocessError::Jpeg("its end is missing".into()));
+        }
+        let broken = |error: image::ImageError| PreprocessError::Jpeg(error.to_string());
+        let mut decoder = JpegDecoder::new(Cursor::new(data)).map_err(broken)?;
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(MAX_SIDE);
+        limits.max_image_height = Some(MAX_SIDE);
+        decoder.set_limits(limits).map_err(broken)?;
+
+        let (width, height) = decoder.dimensions();
+        if width == 0 || height == 0 {
+            return Err(PreprocessError::Empty { width, height });
+        }
+        self.grey = match decoder.color_type() {
+            ColorType::L8 => true,
+            ColorType::Rgb8 => false,
+            other => return Err(PreprocessError::Jpeg(format!("its colours are {other:?}"))),
+        };
+        let bytes = usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX);
+        self.bytes.resize(bytes, 0);
+        decoder.read_image(&mut self.bytes).map_err(broken)?;
+        Ok(ImageSize { width, height })
+    }
 }
 
 /// Whether an end-of-image marker follows the (first) picture data. The decoder fills what is missing

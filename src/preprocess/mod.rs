@@ -8,16 +8,21 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod convert;
+mod framing;
 mod jpeg;
 mod pixels;
 mod resample;
 
 use crate::frame::{Frame, PixelFormat};
-use crate::spec::{ChannelOrder, Interpolation, Preprocessing};
+use crate::spec::{ChannelOrder, Fit, Framing, Preprocessing};
 
+use framing::Window;
+use jpeg::Decoded;
 use pixels::Picture;
-use resample::{Plan, Scratch};
+use resample::{Plan, Scratch, Target};
 
+/// So many parts of pictures may be looked at in turns without planning anew: more than a camera has regions.
+const MOST_PLANS: usize = 32;
 /// The largest `resize` and `crop` that are taken from a bundle, in pixels.
 const MAX_SIDE: u32 = 8192;
 
@@ -55,13 +60,14 @@ pub struct ImageSize {
 /// Prepares pictures as one bundle wants them. Keeps its buffers and the filter's coefficients, so that
 /// a stream of equally large pictures allocates nothing (JPEG decoding excepted).
 pub struct Preprocessor {
-    resize: u32,
-    crop: u32,
-    filter: Interpolation,
+    target: Target,
+    /// What the network takes for nothing at all.
+    mean: [u8; 3],
     order: ChannelOrder,
-    plan: Option<Plan>,
+    /// Those that were made last, each with what it is for.
+    plans: Vec<(Window, Target, Plan)>,
     scratch: Scratch,
-    decoded: Vec<u8>,
+    decoded: Decoded,
 }
 
 impl Preprocessor {
@@ -74,20 +80,25 @@ impl Preprocessor {
             }
         }
         Ok(Self {
-            resize: spec.resize,
-            crop: spec.crop,
-            filter: spec.interpolation,
+            target: Target {
+                fit: spec.fit,
+                resize: spec.resize,
+                crop: spec.crop,
+                filter: spec.interpolation,
+                fill: [0; 3],
+            },
+            mean: mean(spec),
             order: spec.channel_order,
-            plan: None,
+            plans: Vec::new(),
             scratch: Scratch::default(),
-            decoded: Vec::new(),
+            decoded: Decoded::default(),
         })
     }
 
     /// How many bytes [`run`](Self::run) writes: `crop * crop * 3`.
     #[must_use]
     pub fn output_len(&self) -> usize {
-        self.crop as usize * self.crop as usize * 3
+        self.target.crop as usize * self.target.crop as usize * 3
     }
 
     /// Writes the picture's middle, resized, to `out` (rows, columns, then the three channels in the
@@ -97,6 +108,32 @@ impl Preprocessor {
     /// The picture is empty, not whole or a broken JPEG, or `out` has the wrong length. `out` is then
     /// not to be used.
     pub fn run(&mut self, frame: &Frame, out: &mut [u8]) -> Result<ImageSize, PreprocessError> {
+        self.decode(frame)?;
+        self.view(frame, &Framing::default(), out)
+    }
+
+    /// Decodes a frame, if that is to be done, for [`view`](Self::view).
+    ///
+    /// # Errors
+    /// It is a broken JPEG.
+    pub fn decode(&mut self, frame: &Frame) -> Result<(), PreprocessError> {
+        match frame.format {
+            PixelFormat::Mjpg => self.decoded.read(&frame.data),
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`run`](Self::run), of a part of the frame that was [decoded](Self::decode) last; the size is that of the
+    /// whole picture, upright.
+    ///
+    /// # Errors
+    /// As of [`run`](Self::run).
+    pub fn view(
+        &mut self,
+        frame: &Frame,
+        framing: &Framing,
+        out: &mut [u8],
+    ) -> Result<ImageSize, PreprocessError> {
         if out.len() != self.output_len() {
             return Err(PreprocessError::OutputSize {
                 have: out.len(),
@@ -104,19 +141,60 @@ impl Preprocessor {
             });
         }
         let picture = match frame.format {
-            PixelFormat::Mjpg => jpeg::decode(&frame.data, &mut self.decoded)?,
+            PixelFormat::Mjpg => self.decoded.picture()?,
             _ => Picture::of(frame)?,
         };
-        let size = picture.size();
-        if self.plan.as_ref().is_none_or(|plan| plan.input() != size) {
-            self.plan = Some(Plan::new(size, self.resize, self.crop, self.filter));
-        }
-        if let Some(plan) = &self.plan {
+        let window = framing::window(picture.size(), framing);
+        let target = self.target(framing.fit);
+        let place = planned(&mut self.plans, window, target);
+        if let Some((_, _, plan)) = self.plans.get(place) {
             plan.run(&picture, &mut self.scratch, out);
         }
+        framing::turn(out, self.target.crop as usize, framing);
         if self.order == ChannelOrder::Bgr {
             out.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2));
         }
-        Ok(size)
+        Ok(framing::upright(picture.size(), framing.turn))
     }
+
+    /// With another fit than the bundle's all of the picture's part is to be seen. Beside a picture torchvision's
+    /// `CenterCrop` has black, timm's `CenterCropOrPad` the mean.
+    fn target(&self, wanted: Option<Fit>) -> Target {
+        let usual = self.target;
+        let (fit, resize) = match wanted {
+            Some(fit) if fit != usual.fit => (fit, usual.crop),
+            _ => (usual.fit, usual.resize),
+        };
+        let fill = match fit {
+            Fit::Letterbox => self.mean,
+            Fit::Crop | Fit::Squash => usual.fill,
+        };
+        Target {
+            fit,
+            resize,
+            fill,
+            ..usual
+        }
+    }
+}
+
+/// Where the plan for this is.
+fn planned(plans: &mut Vec<(Window, Target, Plan)>, window: Window, target: Target) -> usize {
+    let same = |(for_window, for_target, _): &(Window, Target, Plan)| {
+        *for_window == window && *for_target == target
+    };
+    plans.iter().position(same).unwrap_or_else(|| {
+        if plans.len() >= MOST_PLANS {
+            plans.remove(0);
+        }
+        let plan = Plan::new(&window, &target);
+        plans.push((window, target, plan));
+        plans.len() - 1
+    })
+}
+
+/// The mean colour in bytes, as timm rounds it.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // limited by the types
+fn mean(spec: &Preprocessing) -> [u8; 3] {
+    spec.mean.map(|mean| (mean * 255.0).round_ties_even() as u8)
 }

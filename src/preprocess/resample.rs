@@ -9,18 +9,31 @@ use std::ops::Range;
 
 use super::ImageSize;
 use super::convert::Rgbx;
+use super::framing::Window;
 use super::pixels::Picture;
-use crate::spec::Interpolation;
+use crate::spec::{Fit, Interpolation};
 
 /// Fractional bits of a weight: 32 less 8 for the pixel and 2 to spare, as in Pillow.
 pub(super) const PRECISION: u32 = 22;
 pub(super) const HALF: i32 = 1 << (PRECISION - 1);
 
+/// What is to be made of a picture's part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    pub fit: Fit,
+    /// The side that `fit` names, in pixels.
+    pub resize: u32,
+    /// Side of the output, in pixels.
+    pub crop: u32,
+    pub filter: Interpolation,
+    /// The colour where there is no picture.
+    pub fill: [u8; 3],
+}
+
 /// Everything about a resize and crop that depends only on the sizes.
 pub(super) struct Plan {
-    input: ImageSize,
-    /// Side of the output, in pixels.
     crop: usize,
+    fill: [u8; 3],
     x: Axis,
     y: Axis,
 }
@@ -50,23 +63,26 @@ pub(super) struct Axis {
 }
 
 impl Plan {
-    /// `input` must not be empty.
-    pub(super) fn new(input: ImageSize, resize: u32, crop: u32, filter: Interpolation) -> Self {
-        let (width, height) = resized(input, resize);
-        let axis = |size: u32, resized| Axis::new(size as usize, resized, crop as usize, filter);
+    pub(super) fn new(window: &Window, target: &Target) -> Self {
+        let (width, height) = resized(window.size(), target);
+        let (crop, filter) = (target.crop as usize, target.filter);
+        let axis = |part: &Range<u32>, resized| {
+            Axis::new(
+                part.start as usize..part.end as usize,
+                resized,
+                crop,
+                filter,
+            )
+        };
         Self {
-            input,
-            crop: crop as usize,
-            x: axis(input.width, width),
-            y: axis(input.height, height),
+            crop,
+            fill: target.fill,
+            x: axis(&window.columns, width),
+            y: axis(&window.rows, height),
         }
     }
 
-    pub(super) fn input(&self) -> ImageSize {
-        self.input
-    }
-
-    /// Resizes and crops `picture`, which must have the size of [`input`](Self::input), into `out`, RGB.
+    /// Resizes and crops the part of `picture` that this was made for, into `out`, RGB. The picture must have it.
     pub(super) fn run(&self, picture: &Picture<'_>, scratch: &mut Scratch, out: &mut [u8]) {
         #[cfg(target_arch = "x86_64")]
         if super::avx2::run(self, picture, scratch, out) {
@@ -86,10 +102,12 @@ impl Plan {
         out: &mut [u8],
     ) {
         let row = self.crop * 3;
-        if self.x.starts.len() < self.crop || self.y.starts.len() < self.crop {
-            out.fill(0);
-        }
         scratch.ring.resize(self.y.taps * row, 0);
+        if self.x.starts.len() < self.crop || self.y.starts.len() < self.crop {
+            out.as_chunks_mut().0.fill(self.fill);
+            // The columns beside the picture are summed like all others.
+            scratch.ring.as_chunks_mut().0.fill(self.fill);
+        }
         scratch.sums.resize(row, 0);
         let columns = self.x.used();
         let mut next = self.y.used().start;
@@ -110,33 +128,42 @@ impl Plan {
     }
 }
 
-/// torchvision's `Resize`: the shorter side becomes `resize`, the longer keeps the aspect, rounded down.
-fn resized(input: ImageSize, resize: u32) -> (usize, usize) {
+/// The width and height of the whole picture, of which the crop is the middle. As torchvision's `Resize` and timm's
+/// `ResizeKeepRatio` do it: one side is as asked, the other keeps the aspect, rounded down by the first and to the
+/// nearest by the second.
+fn resized(input: ImageSize, target: &Target) -> (usize, usize) {
     let (short, long) = (input.width.min(input.height), input.width.max(input.height));
-    let long = u64::from(resize) * u64::from(long) / u64::from(short);
-    let (short, long) = (resize as usize, usize::try_from(long).unwrap_or(usize::MAX));
+    let asked = u64::from(target.resize);
+    let side = |side: u64| usize::try_from(side).unwrap_or(usize::MAX);
+    let (short, long) = match target.fit {
+        Fit::Squash => return (side(asked), side(asked)),
+        Fit::Crop => (asked, asked * u64::from(long) / u64::from(short)),
+        Fit::Letterbox => (nearest(asked * u64::from(short), long.into()).max(1), asked),
+    };
     if input.width <= input.height {
-        (short, long)
+        (side(short), side(long))
     } else {
-        (long, short)
+        (side(long), side(short))
     }
+}
+
+/// The quotient, rounded to the nearest, a half to the even number, as Python's `round` does.
+fn nearest(dividend: u64, divisor: u64) -> u64 {
+    let (quotient, twice) = (dividend / divisor, 2 * (dividend % divisor));
+    let up = twice > divisor || (twice == divisor && quotient % 2 == 1);
+    quotient + u64::from(up)
 }
 
 /// torchvision's `CenterCrop` in one direction: the first pixel of the crop in a picture of `size`, by
 /// Python's `round((size - crop) / 2)`, which rounds a half to the even number.
 fn crop_start(size: usize, crop: usize) -> usize {
-    let twice = size.saturating_sub(crop);
-    let half = twice / 2;
-    if twice % 2 == 1 && half % 2 == 1 {
-        half + 1
-    } else {
-        half
-    }
+    usize::try_from(nearest(size.saturating_sub(crop) as u64, 2)).unwrap_or(usize::MAX)
 }
 
 impl Axis {
-    /// From `size` source pixels to `resized`, of which the middle `crop` are made.
-    fn new(size: usize, resized: usize, crop: usize, filter: Interpolation) -> Self {
+    /// From the source pixels of `part` to `resized`, of which the middle `crop` are made.
+    fn new(part: Range<usize>, resized: usize, crop: usize, filter: Interpolation) -> Self {
+        let size = part.len();
         let first = crop_start(resized, crop);
         let made: Vec<_> = (first..first + crop.min(resized))
             .map(|output| weights(size, resized, output, filter))
@@ -157,7 +184,7 @@ impl Axis {
             // At the far edge the unused ones go before the others.
             let moved = (*start).min(size - taps);
             slots[start - moved..][..weights.len()].copy_from_slice(weights);
-            axis.starts.push(moved);
+            axis.starts.push(part.start + moved);
         }
         axis
     }

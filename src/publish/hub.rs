@@ -37,7 +37,8 @@ struct State {
 struct Camera {
     name: String,
     status: Option<Line>,
-    classification: Option<Line>,
+    /// Of each region, or of all of the picture.
+    classifications: Vec<(Option<String>, Line)>,
 }
 
 impl Camera {
@@ -45,7 +46,16 @@ impl Camera {
         Self {
             name: name.to_owned(),
             status: None,
-            classification: None,
+            classifications: Vec::new(),
+        }
+    }
+
+    /// There are as many regions as the configuration names.
+    fn keep(&mut self, region: Option<&str>, line: Line) {
+        let same = |(known, _): &&mut (Option<String>, Line)| known.as_deref() == region;
+        match self.classifications.iter_mut().find(same) {
+            Some((_, kept)) => *kept = line,
+            None => self.classifications.push((region.map(str::to_owned), line)),
         }
     }
 }
@@ -106,6 +116,13 @@ impl Hub {
         self.wake();
     }
 
+    /// What a camera showed is not told to new subscribers any more: it has other regions now.
+    pub fn forget_labels(&self, camera: &str) {
+        if let Some(camera) = self.lock().camera(camera) {
+            camera.classifications.clear();
+        }
+    }
+
     /// The cameras that there are now.
     #[must_use]
     pub fn cameras(&self) -> Vec<String> {
@@ -118,7 +135,8 @@ impl Hub {
         let state = self.lock();
         let mut lines = VecDeque::from([Arc::clone(&state.hello), Arc::clone(&state.model)]);
         for camera in &state.cameras {
-            lines.extend(camera.status.iter().chain(&camera.classification).cloned());
+            let labels = camera.classifications.iter().map(|(_, line)| line);
+            lines.extend(camera.status.iter().chain(labels).cloned());
         }
         (lines, state.ring.end())
     }
@@ -167,7 +185,7 @@ impl State {
             }
             Message::Classification(classification) => {
                 if let Some(camera) = self.camera(&classification.camera) {
-                    camera.classification = Some(line);
+                    camera.keep(classification.region.as_deref(), line);
                 }
             }
             Message::Model(model) => {

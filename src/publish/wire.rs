@@ -81,6 +81,9 @@ pub struct OtherModel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Classification<'a> {
     pub camera: Cow<'a, str>,
+    /// The part of the picture that was looked at, where the configuration names some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Cow<'a, str>>,
     /// Counts the camera's captured frames, from 1; those that were never classified leave gaps.
     pub frame_id: u64,
     /// Unix seconds at capture.
@@ -90,7 +93,10 @@ pub struct Classification<'a> {
     pub image: Image,
     /// This frame's own, most probable first.
     pub predictions: Cow<'a, [Scored<'a>]>,
-    /// The smoothed label.
+    /// The smoothed labels that hold, of a model that gives several; the confidences are this frame's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Cow<'a, [Scored<'a>]>>,
+    /// The smoothed label, of several the surest; `unknown` where none reaches its threshold.
     pub top: Cow<'a, str>,
     /// Of the smoothed label.
     #[serde(serialize_with = "ten_thousandths")]
@@ -128,15 +134,20 @@ pub struct Timing {
     pub age_ms: f32,
 }
 
-/// The smoothed label is another one than before.
+/// The smoothed label is another one than before, or of several one has come or gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change<'a> {
     pub camera: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Cow<'a, str>>,
     #[serde(serialize_with = "milliseconds_of_a_time")]
     pub timestamp: f64,
     /// `null` for a camera's first label.
     pub from: Option<Cow<'a, str>>,
     pub to: Cow<'a, str>,
+    /// All that hold now, of a model that gives several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<Cow<'a, str>>>,
     #[serde(serialize_with = "ten_thousandths")]
     pub confidence: f32,
 }
@@ -269,6 +280,7 @@ mod tests {
         };
         let message = Message::Classification(Classification {
             camera: "front".into(),
+            region: None,
             frame_id: 1041,
             timestamp: 1_764_000_000.123,
             model: "resnet50-imagenette".into(),
@@ -277,6 +289,7 @@ mod tests {
                 height: 720,
             },
             predictions: vec![golf_ball].into(),
+            labels: None,
             top: "golf ball".into(),
             confidence: 0.931_16,
             timing: Timing {
@@ -297,9 +310,11 @@ mod tests {
     fn change_status_model_and_lagged_are_as_documented() {
         let change = Change {
             camera: "front".into(),
+            region: None,
             timestamp: 1_764_000_000.123,
             from: Some("parachute".into()),
             to: "golf ball".into(),
+            labels: None,
             confidence: 0.91,
         };
         assert_eq!(

@@ -12,7 +12,7 @@ use resnetd::preprocess::Preprocessor;
 use resnetd::publish::wire::{Classification, Message, State};
 use resnetd::source::fault::{Fault, Faulty, Plan, scripted, seeded};
 use resnetd::source::{Event, Source};
-use resnetd::spec::{ChannelOrder, Interpolation, Preprocessing};
+use resnetd::spec::{ChannelOrder, Fit, Framing, Interpolation, Preprocessing};
 
 use crate::fakes::camera;
 use crate::harness::{Running, kind};
@@ -93,6 +93,7 @@ impl ByBrightness {
         let spec = Preprocessing {
             resize: 8,
             crop: 8,
+            fit: Fit::Crop,
             interpolation: Interpolation::Bilinear,
             mean: [0.5; 3],
             std: [0.5; 3],
@@ -106,6 +107,7 @@ impl Classifier for ByBrightness {
     fn classify(
         &mut self,
         frame: &Frame,
+        _: &Framing,
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
@@ -166,7 +168,7 @@ impl Story {
 
     fn of_camera(open: &Sender<()>, camera: Camera, adjust: impl FnOnce(&mut Options)) -> Self {
         let mut running = Running::start(vec![camera], Box::new(ByBrightness::new()), |options| {
-            options.settings.smoothing.time_constant = Duration::from_millis(500);
+            options.cameras[0].looks[0].saying.smoothing.time_constant = Duration::from_millis(500);
             adjust(options);
         });
         let mut subscriber = running.subscribe();
@@ -320,7 +322,7 @@ fn a_clock_that_jumps_holds_no_label() {
         let plan = std::iter::repeat_n(Fault::None, 30).chain([jump]);
         let frames = lamp(bright_then_dark(60), PixelFormat::Rgb3, true);
         let story = Story::of(frames, scripted(plan), |options| {
-            options.settings.smoothing.time_constant = Duration::from_millis(40);
+            options.cameras[0].looks[0].saying.smoothing.time_constant = Duration::from_millis(40);
         });
         assert_eq!(story.totals.classified, 120);
         let changes = ["nothing -> parachute", "parachute -> golf ball"];

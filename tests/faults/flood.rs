@@ -185,6 +185,8 @@ fn publish(hub: &Hub, number: u64) {
     };
     hub.publish(&Message::Classification(Classification {
         camera: "front".into(),
+        region: None,
+        labels: None,
         frame_id: number,
         timestamp: 1_764_000_000.123,
         model: "resnet50-imagenette".into(),

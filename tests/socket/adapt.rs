@@ -12,6 +12,7 @@ use resnetd::daemon::{Classified, Classifier, ClassifyError, Known, Model, Other
 use resnetd::frame::Frame;
 use resnetd::label::Prediction;
 use resnetd::publish::wire::{Message, Reason};
+use resnetd::spec::Framing;
 
 use crate::fakes::{ByByte, Steady, camera, model};
 use crate::harness::{Running, Subscriber};
@@ -131,10 +132,11 @@ impl Classifier for Slow {
     fn classify(
         &mut self,
         frame: &Frame,
+        framing: &Framing,
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
-        let classified = ByByte.classify(frame, worth, out)?;
+        let classified = ByByte.classify(frame, framing, worth, out)?;
         #[allow(clippy::cast_precision_loss)] // milliseconds
         let slowness = self.slowness.load(Ordering::Relaxed) as f32;
         Ok(classified.map(|classified| Classified {
@@ -161,7 +163,7 @@ fn load_brings_the_small_model_and_calm_the_large_one_again() {
     machine.slowness.store(150, Ordering::Relaxed);
     let (name, reason, detail) = next_model(&mut subscriber);
     assert_eq!((name.as_str(), reason), ("small", Reason::Load));
-    assert!(detail.contains("a frame takes 150 ms"), "{detail}");
+    assert!(detail.contains("a picture takes 150 ms"), "{detail}");
     let spoken = subscriber.until(|message| matches!(message, Message::Classification(_)));
     assert!(matches!(spoken, Message::Classification(one) if one.model == "small"));
     machine.slowness.store(40, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use resnetd::frame::Frame;
 use resnetd::label::Prediction;
 use resnetd::publish::wire::{Message, State};
 use resnetd::source::{Event, Source};
+use resnetd::spec::Framing;
 
 use crate::fakes::{ByByte, Steady, camera, named, scripted};
 use crate::harness::Running;
@@ -27,11 +28,12 @@ impl Classifier for Slow {
     fn classify(
         &mut self,
         frame: &Frame,
+        framing: &Framing,
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
         thread::sleep(self.0);
-        ByByte.classify(frame, worth, out)
+        ByByte.classify(frame, framing, worth, out)
     }
 }
 

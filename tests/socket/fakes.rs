@@ -10,6 +10,9 @@ use resnetd::frame::Frame;
 use resnetd::label::Prediction;
 use resnetd::publish::wire::ModelInfo;
 use resnetd::source::{Event, Source};
+use resnetd::spec::{Activation, Framing};
+
+use crate::harness::whole;
 
 /// What the fake source does next.
 #[derive(Debug, Clone)]
@@ -87,6 +90,7 @@ impl Classifier for ByByte {
     fn classify(
         &mut self,
         frame: &Frame,
+        _: &Framing,
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
@@ -125,6 +129,7 @@ impl Classifier for Stuck {
     fn classify(
         &mut self,
         _: &Frame,
+        _: &Framing,
         _: Worth,
         _: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
@@ -150,6 +155,7 @@ pub fn labelled(labels: [&str; 2], classifier: Box<dyn Classifier>) -> Model {
         classifier,
         info,
         labels: Arc::new(labels),
+        activation: Activation::Softmax,
         detail: String::new(),
         others: Vec::new(),
     }
@@ -163,6 +169,7 @@ pub fn named(name: &str, source: Box<dyn Source>) -> Camera {
     Camera {
         name: name.into(),
         key: "fake".into(),
+        looks: whole(),
         source: Some(source),
         reopen: Box::new(|| Err("not again".into())),
     }

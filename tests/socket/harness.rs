@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use resnetd::daemon::{self, Camera, Choice, Classifier, DaemonError, Options, Settings, Totals};
+use resnetd::daemon::{
+    self, Camera, Choice, Classifier, DaemonError, Look, Options, Saying, Settings, Totals,
+};
 use resnetd::publish::path::Places;
 use resnetd::publish::wire::{Message, State};
 use resnetd::smooth;
@@ -98,12 +100,22 @@ pub fn options(socket: PathBuf, cameras: Vec<Camera>, classifier: Box<dyn Classi
     }
 }
 
+/// All of the picture, each frame for itself.
+pub fn whole() -> Vec<Look> {
+    vec![Look {
+        saying: Saying {
+            smoothing: smooth::Settings {
+                time_constant: Duration::ZERO,
+                ..smooth::Settings::default()
+            },
+            ..Saying::default()
+        },
+        ..Look::default()
+    }]
+}
+
 pub fn settings() -> Settings {
     Settings {
-        smoothing: smooth::Settings {
-            time_constant: Duration::ZERO,
-            ..smooth::Settings::default()
-        },
         stale_after: LONG,
         target_fps: None,
         max_latency: None,

@@ -10,6 +10,7 @@ mod fakes;
 mod harness;
 mod life;
 mod messages;
+mod regions;
 mod reload;
 mod still;
 mod subscribers;

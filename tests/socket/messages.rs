@@ -7,6 +7,7 @@ use resnetd::frame::Frame;
 use resnetd::label::Prediction;
 use resnetd::publish::wire::{Message, State};
 use resnetd::source::{Event, Source};
+use resnetd::spec::Framing;
 
 use crate::fakes::{Act, ByByte, camera, scripted};
 use crate::harness::{Running, kind};
@@ -271,11 +272,12 @@ fn a_frame_that_makes_the_classifier_panic_is_a_bad_frame_but_not_again_and_agai
         fn classify(
             &mut self,
             frame: &Frame,
+            framing: &Framing,
             worth: Worth,
             out: &mut Prediction,
         ) -> Result<Option<Classified>, ClassifyError> {
             assert_ne!(frame.data[0], 1, "as planned");
-            ByByte.classify(frame, worth, out)
+            ByByte.classify(frame, framing, worth, out)
         }
     }
     let (acts, source) = scripted(true);

@@ -27,20 +27,20 @@ impl Reload for ByChannel {
     }
 }
 
-struct Reloader(Sender<Box<dyn FnOnce() -> Wanted + Send>>);
+pub struct Reloader(Sender<Box<dyn FnOnce() -> Wanted + Send>>);
 
 impl Reloader {
-    fn new() -> (Self, Box<dyn Reload>) {
+    pub fn new() -> (Self, Box<dyn Reload>) {
         let (send, wanted) = mpsc::channel();
         (Self(send), Box::new(ByChannel { wanted, next: None }))
     }
 
-    fn ask(&self, wanted: impl FnOnce() -> Wanted + Send + 'static) {
+    pub fn ask(&self, wanted: impl FnOnce() -> Wanted + Send + 'static) {
         self.0.send(Box::new(wanted)).unwrap();
     }
 }
 
-fn change(model: Option<Model>, cameras: Vec<Camera>) -> Wanted {
+pub fn change(model: Option<Model>, cameras: Vec<Camera>) -> Wanted {
     Ok(Change {
         choice: model.map(|model| Choice {
             model,
@@ -52,7 +52,7 @@ fn change(model: Option<Model>, cameras: Vec<Camera>) -> Wanted {
 }
 
 /// One that is watched already: never opened.
-fn the_same(name: &str) -> Camera {
+pub fn the_same(name: &str) -> Camera {
     Camera {
         source: None,
         reopen: Box::new(|| panic!("it is watched already")),

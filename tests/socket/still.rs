@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use resnetd::adapt::still;
 use resnetd::publish::wire::Message;
-use resnetd::smooth;
 
 use crate::fakes::{Act, ByByte, camera, scripted};
 use crate::harness::{Running, Subscriber};
@@ -16,11 +15,7 @@ const FRAME: Duration = Duration::from_millis(5);
 fn start(interval: Duration) -> (Sender<Act>, Running) {
     let (acts, source) = scripted(false);
     let running = Running::start(vec![camera(source)], Box::new(ByByte), |options| {
-        options.settings.smoothing = smooth::Settings {
-            time_constant: Duration::ZERO,
-            hold: Duration::from_millis(100),
-            ..smooth::Settings::default()
-        };
+        options.cameras[0].looks[0].saying.smoothing.hold = Duration::from_millis(100);
         options.settings.still = Some(still::Settings {
             look: 2 * FRAME,
             max_interval: interval,

@@ -10,12 +10,13 @@ use super::tensors::Metadata;
 use crate::bundle::check_preprocessing;
 use crate::model::error::ModelError;
 use crate::plain_file;
-use crate::spec::{ChannelOrder, Interpolation, Preprocessing};
+use crate::spec::{ChannelOrder, Fit, Interpolation, Preprocessing};
 
 /// ImageNet's statistics and torchvision's sizes, which most ResNets were trained with.
 pub const IMAGENET: Preprocessing = Preprocessing {
     resize: 256,
     crop: 224,
+    fit: Fit::Crop,
     interpolation: Interpolation::Bilinear,
     mean: [0.485, 0.456, 0.406],
     std: [0.229, 0.224, 0.225],
@@ -52,6 +53,7 @@ impl Options {
         let found = Preprocessing {
             resize: resize.unwrap_or(IMAGENET.resize.max(crop)),
             crop,
+            fit: first(None, meta, "fit", fit)?.unwrap_or_default(),
             interpolation: kind.unwrap_or(IMAGENET.interpolation),
             mean: first(self.mean, meta, "mean", triple)?.unwrap_or(IMAGENET.mean),
             std: first(self.std, meta, "std", triple)?.unwrap_or(IMAGENET.std),
@@ -112,6 +114,15 @@ pub fn triple(text: &str) -> Option<[f32; 3]> {
     values.ok()?.try_into().ok()
 }
 
+fn fit(text: &str) -> Option<Fit> {
+    match text {
+        "crop" => Some(Fit::Crop),
+        "letterbox" => Some(Fit::Letterbox),
+        "squash" => Some(Fit::Squash),
+        _ => None,
+    }
+}
+
 /// The filter's name, perhaps with more words behind it.
 #[must_use]
 pub fn interpolation(text: &str) -> Option<Interpolation> {
@@ -166,13 +177,16 @@ pub fn timm(text: &str) -> Result<Metadata, ModelError> {
     };
     let size = new.input_size.or(old.input_size).map(|[_, rows, _]| rows);
     let crop_pct = new.crop_pct.or(old.crop_pct).unwrap_or(CROP_PCT);
-    match new.crop_mode.or(old.crop_mode).as_deref() {
-        None | Some("center") => {}
+    let fit = match new.crop_mode.or(old.crop_mode).as_deref() {
+        None | Some("center") => None,
+        Some("border") => Some("letterbox"),
+        Some("squash") => Some("squash"),
         Some(other) => {
             let why = format!("timm's configuration crops by {other:?}, which is not supported");
             return Err(ModelError::Preprocessing(why));
         }
-    }
+    };
+    say("fit", fit.map(Into::into));
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // rounded down, as timm does
     let resize = size.map(|size| ((f64::from(size) / crop_pct) as u32).to_string());
     say("resize", resize);
