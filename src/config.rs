@@ -11,6 +11,7 @@
 //! | `socket` | systemd's, `/run/resnetd/`, `$XDG_RUNTIME_DIR`, `/tmp/resnetd-UID/`, the first that works | clients look in the same places |
 //! | `threads` | one for each performance core | more only wait for each other; fewer leave cores to other programs |
 //! | `smoothing_ms` | 500 | hides single bad frames and is still felt as immediate; 0 turns it off |
+//! | `[labels]` | as in the bundle | what labels are to be called: `"tabby" = "cat"`; those that are called the same are one |
 //! | `threshold` | none; 0.5 for a model of several labels | how sure a label must be to be told; below it is `unknown` |
 //! | `[thresholds]` | `threshold` | of single labels, by their names |
 //! | `hysteresis` | 0.2 | a label that is told stays until it is so far below its threshold, as a share: so that it does not flicker there |
@@ -18,7 +19,8 @@
 //! | `label_dwell_ms` | 0 | a label stays for so long at least |
 //! | `target_fps` | as many as the processor can | of each camera, per second: fewer leave time, power and heat to others |
 //! | `max_latency_ms` | what it takes | what a frame may take from its preparation to its scores |
-//! | `policy` | `"adaptive"` | the model changes when the machine cannot keep up, is short of memory or hot, and back again; `"fixed"`: the one that was chosen at the start stays |
+//! | `policy` | `"adaptive"` | the model changes when the machine cannot keep up, is short of memory or hot, and back again; `"fixed"`: the one that was chosen at the start stays; `"cascade"`: adaptive, and of two models the faster answers every frame and the better one those of which the faster is not sure |
+//! | `cascade_below` | 0.8 | how sure is not sure; `resnetd-model eval --cascade` shows what each value costs and brings |
 //! | `dwell_s` | 30 | the least time between two changes of the model: long enough for subscribers not to see it flap |
 //! | `still_gate` | false | while nothing changes before a camera its frames need not be classified; off, because whoever compares frame with label expects one for each |
 //! | `still_fps` | 5 | how often a still scene is looked at: often enough not to be noticed |
@@ -79,6 +81,10 @@ pub struct Config {
     pub target_fps: Option<Fps>,
     pub max_latency_ms: Option<NonZeroU32>,
     pub policy: Option<Policy>,
+    pub cascade_below: Option<Share>,
+    /// From a bundle's label to what it is to be called.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     pub dwell_s: Option<NonZeroUsize>,
     #[serde(default)]
     pub still_gate: bool,
@@ -95,6 +101,8 @@ pub enum Policy {
     Adaptive,
     /// It stays.
     Fixed,
+    /// As adaptive, and two models work together.
+    Cascade,
 }
 
 /// Frames per second, 0.01 to 1000.

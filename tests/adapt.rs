@@ -111,6 +111,52 @@ fn heat_makes_it_step_down_and_a_subscriber_sees_it_come_back() {
     daemon.end();
 }
 
+#[test]
+fn in_a_cascade_the_better_model_is_asked_where_the_faster_is_not_sure() {
+    for (below, speaker) in [("1.0", "resnet50-imagenette"), ("0.0", "small")] {
+        let config = format!("{BOTH}policy = \"cascade\"\ncascade_below = {below}\n");
+        let mut daemon = Daemon::in_folder(models(), &config, &[]);
+        let model = first_model(&mut daemon);
+        assert_eq!(model["model"]["name"], "small+resnet50-imagenette");
+        assert_eq!(model["others"][0]["name"], "small", "{model}");
+        for _ in 0..3 {
+            let said = daemon.until(|message| message["type"] == "classification");
+            assert_eq!(said["model"], speaker, "{said}");
+        }
+        daemon.end();
+    }
+}
+
+#[test]
+fn a_cascade_for_which_there_is_no_time_is_its_faster_model() {
+    let config = format!("{BOTH}policy = \"cascade\"\ncascade_below = 1.0\nmax_latency_ms = 15\n");
+    let mut daemon = Daemon::in_folder(models(), &config, &[]);
+    for _ in 0..3 {
+        let said = daemon.until(|message| message["type"] == "classification");
+        assert_eq!(said["model"], "small", "{said}");
+    }
+    daemon.end();
+}
+
+#[test]
+fn labels_are_called_what_the_configuration_says_and_models_are_compared_by_that() {
+    let folder = models();
+    let labels = ["ball", "fish", "ball 2"].map(String::from);
+    let names = (3..10).map(|i| format!("other {i}"));
+    let all = labels.into_iter().chain(names).collect();
+    let odd = common::tiny_int8_named("odd", all);
+    odd.write(&folder.path().join("odd.nnef.tar")).unwrap();
+    let config = "model = \"odd.nnef.tar\"\nsource = \"demo:\"\n[labels]\n\"ball 2\" = \"ball\"\n";
+    let mut daemon = Daemon::in_folder(folder, config, &[]);
+    let model = first_model(&mut daemon);
+    assert_eq!(model["model"]["labels"], 9, "{model}");
+    let said = daemon.until(|message| message["type"] == "classification");
+    for one in said["predictions"].as_array().unwrap() {
+        assert_ne!(one["class"], "ball 2", "{said}");
+    }
+    daemon.end();
+}
+
 fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();

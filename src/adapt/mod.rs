@@ -1,7 +1,8 @@
 //! What to compute, and when: which model, how hard it works, and whether a frame is worth an inference at all.
-//! [`choice`], [`governor`] and [`still`] are pure state machines over what they are shown and the time that they are
+//! [`cascade`], [`choice`], [`governor`] and [`still`] are pure state machines over what they are shown and the time that they are
 //! told; [`sensors`] reads what the governor is shown. What follows of it is the daemon's business.
 
+pub mod cascade;
 pub mod choice;
 pub mod governor;
 pub mod sensors;
@@ -16,4 +17,21 @@ pub struct Cost {
     pub inference: Duration,
     /// Bytes of memory of the whole process with this model.
     pub resident: u64,
+}
+
+/// How fast it has to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// What an inference may take on average.
+    pub turn: Option<Duration>,
+    /// What each one may take.
+    pub latency: Option<Duration>,
+}
+
+impl Pace {
+    /// What an inference may take.
+    #[must_use]
+    pub fn longest(&self) -> Option<Duration> {
+        self.turn.into_iter().chain(self.latency).min()
+    }
 }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::cascade::Both;
 use super::machine;
 use super::model::{Candidates, Loaded, candidates};
-use crate::adapt::Cost;
+use super::relabel::Names;
 use crate::adapt::choice::{Fit, choose};
 use crate::adapt::sensors::Sensors;
+use crate::adapt::{Cost, Pace};
 use crate::config::Models;
 use crate::cores::Threads;
 use crate::daemon::{self, Choice, Known, Others, Shelf};
@@ -20,13 +22,16 @@ use crate::label::{Labels, Prediction};
 const RUNS: usize = 3;
 
 /// What is asked of a model.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Wants {
     pub threads: Threads,
-    /// What a frame may take.
-    pub longest: Option<Duration>,
+    pub pace: Pace,
     /// It may be changed for another while it runs.
     pub adaptive: bool,
+    /// The best is asked only where the fastest is less sure than this.
+    pub cascade: Option<f32>,
+    /// What labels are to be called.
+    pub names: Names,
 }
 
 /// # Errors
@@ -34,9 +39,13 @@ pub struct Wants {
 pub fn choose_model(models: Option<&Models>, wants: Wants) -> Result<Choice, Failure> {
     let candidates = candidates(models)?;
     if let [only] = &candidates.paths[..] {
-        let loaded = Loaded::load(only, wants.threads)?;
-        let why = candidates.why.first.to_owned();
-        return Ok(Tasting::of(candidates, wants).finish(loaded, 0, &why));
+        let loaded = relabelled(only, &wants, None)?;
+        if wants.cascade.is_some() {
+            log::warn!("a cascade is of two models, and there is only one; it answers alone");
+        }
+        let why = candidates.why.first;
+        let model = loaded.into_model(why);
+        return Ok(Tasting::of(candidates, wants).finish(model, 0));
     }
     let mut tasting = Tasting::of(candidates, wants);
     (0..tasting.paths.len()).try_for_each(|index| tasting.taste(index))?;
@@ -97,8 +106,8 @@ impl Tasting {
             return Ok(());
         }
         let before = resident();
-        let measured = warm(&path, self.wants.threads).and_then(timed);
-        let (loaded, cost) = match measured {
+        let measured = warm(&path, &self.wants).and_then(timed);
+        let (mut loaded, cost) = match measured {
             Ok((loaded, inference)) => {
                 let own = resident().saturating_sub(before);
                 let resident = self.base + own;
@@ -117,7 +126,7 @@ impl Tasting {
                 return Ok(());
             }
         };
-        self.compare_labels(path, &loaded)?;
+        self.compare_labels(path, &mut loaded)?;
         self.names[index].clone_from(&loaded.engine.manifest().name);
         log::info!(
             "{}: {:.1} ms an inference, {} MiB",
@@ -126,44 +135,107 @@ impl Tasting {
             cost.resident >> 20
         );
         self.costs.push(Some(cost));
-        let best = choose(&self.costs, self.wants.longest);
+        let best = choose(&self.costs, self.wants.pace.longest());
         if best.is_some_and(|(best, _)| best == index) {
             self.held = Some((index, loaded));
         }
         Ok(())
     }
 
-    fn compare_labels(&mut self, path: PathBuf, loaded: &Loaded) -> Result<(), Failure> {
-        let labels = loaded.engine.labels();
-        match &self.labels {
-            None => self.labels = Some((path, labels.clone())),
-            Some((_, known)) if known == labels => {}
-            Some((other, _)) => {
-                return Err(Failure::Model(format!(
-                    "{} and {} have different labels, so that one cannot take the other's place; name models with the same labels in the same order",
-                    other.display(),
-                    path.display()
-                )));
-            }
-        }
-        Ok(())
+    fn compare_labels(&mut self, path: PathBuf, loaded: &mut Loaded) -> Result<(), Failure> {
+        let Some((other, known)) = &self.labels else {
+            self.labels = Some((path, loaded.labels()));
+            return Ok(());
+        };
+        loaded.relabel(&self.wants.names, Some(known)).map_err(|mismatch| {
+            Failure::Model(format!(
+                "{} and {} have different labels, so that one cannot take the other's place: {mismatch}; name models with the same labels, or say by [labels] what those of one are called in the other",
+                other.display(),
+                path.display()
+            ))
+        })
     }
 
     fn decide(mut self) -> Result<Choice, Failure> {
-        let Some((index, fit)) = choose(&self.costs, self.wants.longest) else {
+        let longest = self.wants.pace.longest();
+        let Some((index, fit)) = choose(&self.costs, longest) else {
             return Err(self.failure.unwrap_or_else(|| {
                 Failure::Model("there is not enough memory for any of the models; end other programs, raise the limit (MemoryMax=) or name a smaller one".into())
             }));
         };
-        let loaded = match self.held.take() {
-            Some((held, loaded)) if held == index => loaded,
-            _ => Loaded::load(&self.paths[index], self.wants.threads)?,
-        };
+        if let Some(below) = self.wants.cascade {
+            match pair(&self.costs, longest) {
+                Some(pair) if self.have_room(pair) => return self.cascade(pair, below),
+                _ => log::warn!(
+                    "there are no two models that are fast enough, and small enough for both to be in memory; one answers alone"
+                ),
+            }
+        }
+        let loaded = self.load(index)?;
         let why = self.reason(index, fit);
         if fit == Fit::Missed {
             log::warn!("{why}");
         }
-        Ok(self.finish(loaded, index, &why))
+        let model = loaded.into_model(&why);
+        Ok(self.finish(model, index))
+    }
+
+    /// The candidate, loaded and with the labels of all.
+    fn load(&mut self, index: usize) -> Result<Loaded, Failure> {
+        match self.held.take() {
+            Some((held, loaded)) if held == index => Ok(loaded),
+            _ => relabelled(&self.paths[index], &self.wants, self.order()),
+        }
+    }
+
+    fn order(&self) -> Option<&Labels> {
+        self.labels.as_ref().map(|(_, labels)| labels)
+    }
+
+    /// Whether those of a pair that are not in memory have room there.
+    fn have_room(&mut self, (first, second): (usize, usize)) -> bool {
+        let held = self.held.as_ref().map(|(index, _)| *index);
+        let missing = [first, second].into_iter().filter(|&i| held != Some(i));
+        let needed: u64 = missing.map(|i| room::resident(&self.paths[i])).sum();
+        self.free() >= needed
+    }
+
+    /// The fastest for every frame, and the best where that is not sure.
+    fn cascade(mut self, (first, second): (usize, usize), below: f32) -> Result<Choice, Failure> {
+        // the one that is in memory before the other takes its place there
+        let held = self.held.as_ref().map(|(index, _)| *index);
+        let (one, other) = if held == Some(second) {
+            let second = self.load(second)?;
+            (self.load(first)?, second)
+        } else {
+            (self.load(first)?, self.load(second)?)
+        };
+        let (Some(fast), Some(best)) = (self.costs[first], self.costs[second]) else {
+            return Err(Failure::Internal(
+                "a model of a cascade was not tried".into(),
+            ));
+        };
+        let both = Both::new(one, other, (below, self.wants.pace, best.inference));
+        let name = format!("{}+{}", self.names[first], self.names[second]);
+        let model = both.into_model(below, "the fastest of the models, and the best of them");
+        let cost = Cost {
+            inference: fast.inference,
+            resident: fast.resident + best.resident.saturating_sub(self.base),
+        };
+        let entry = Entry::Both {
+            first,
+            second,
+            below,
+            takes: best.inference,
+        };
+        let models = vec![(entry, name, Some(cost)), self.known(first)];
+        Ok(self.close(model, models, 0))
+    }
+
+    /// What is known of a candidate.
+    fn known(&self, index: usize) -> (Entry, String, Option<Cost>) {
+        let cost = self.costs.get(index).copied().flatten();
+        (Entry::One(index), self.names[index].clone(), cost)
     }
 
     /// Why this one, in a person's words.
@@ -172,7 +244,7 @@ impl Tasting {
             0 => self.why.first,
             _ => self.why.others,
         };
-        let (Some(cost), Some(longest)) = (self.costs[index], self.wants.longest) else {
+        let (Some(cost), Some(longest)) = (self.costs[index], self.wants.pace.longest()) else {
             return taken.to_owned();
         };
         let (takes, wanted) = (milliseconds(cost.inference), milliseconds(longest));
@@ -187,25 +259,35 @@ impl Tasting {
         }
     }
 
-    fn finish(self, loaded: Loaded, present: usize, why: &str) -> Choice {
-        let models: Vec<Known> = { self.names }
-            .into_iter()
-            .enumerate()
-            .map(|(i, name)| Known {
-                name,
-                cost: self.costs.get(i).copied().flatten(),
-            })
-            .collect();
-        let mut model = loaded.into_model(why);
-        model.others = daemon::others(&models, present);
+    fn finish(self, model: daemon::Model, present: usize) -> Choice {
+        let models = (0..self.paths.len()).map(|index| self.known(index));
+        let models = models.collect();
+        self.close(model, models, present)
+    }
+
+    /// `models`: those that may take each other's place, in the order of preference.
+    fn close(
+        self,
+        mut model: daemon::Model,
+        models: Vec<(Entry, String, Option<Cost>)>,
+        present: usize,
+    ) -> Choice {
+        let (mut entries, mut known) = (Vec::new(), Vec::new());
+        for (entry, name, cost) in models {
+            entries.push(entry);
+            known.push(Known { name, cost });
+        }
+        model.others = daemon::others(&known, present);
+        let adaptive = self.wants.adaptive;
         let shelf = Box::new(Bundles {
             paths: self.paths,
+            entries,
             labels: model.labels.clone(),
-            threads: self.wants.threads,
+            wants: self.wants,
         });
-        let others = self.wants.adaptive.then_some(Others {
+        let others = adaptive.then_some(Others {
             shelf,
-            models,
+            models: known,
             present,
             sensors: self.sensors,
         });
@@ -218,9 +300,28 @@ impl Tasting {
     }
 }
 
+/// The fastest of the models, for every frame, and the first in the order of preference, where there are two, and the
+/// fastest is fast enough.
+fn pair(costs: &[Option<Cost>], longest: Option<Duration>) -> Option<(usize, usize)> {
+    let best = costs.iter().position(Option::is_some)?;
+    let measured = costs.iter().enumerate();
+    let measured = measured.filter_map(|(i, cost)| Some((i, (*cost)?.inference)));
+    let (fastest, _) = measured.min_by_key(|&(_, inference)| inference)?;
+    let fit = choose(&[costs[fastest]], longest).map(|(_, fit)| fit);
+    (best != fastest && fit != Some(Fit::Missed)).then_some((fastest, best))
+}
+
+/// Loaded, with the labels that are wanted.
+fn relabelled(path: &Path, wants: &Wants, order: Option<&Labels>) -> Result<Loaded, Failure> {
+    let mut loaded = Loaded::load(path, wants.threads)?;
+    let relabelled = loaded.relabel(&wants.names, order);
+    relabelled.map_err(|mismatch| Failure::Model(format!("{}: {mismatch}", path.display())))?;
+    Ok(loaded)
+}
+
 /// Loaded, and its memory touched by one inference.
-fn warm(path: &Path, threads: Threads) -> Result<Loaded, Failure> {
-    let mut loaded = Loaded::load(path, threads)?;
+fn warm(path: &Path, wants: &Wants) -> Result<Loaded, Failure> {
+    let mut loaded = relabelled(path, wants, None)?;
     loaded.engine.run(&mut Prediction::default())?;
     Ok(loaded)
 }
@@ -243,21 +344,53 @@ fn resident() -> u64 {
     machine::resident().unwrap_or_default()
 }
 
+/// What can run: a bundle by its place among the candidates, or two as one.
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    One(usize),
+    Both {
+        first: usize,
+        second: usize,
+        below: f32,
+        /// An inference of the second.
+        takes: Duration,
+    },
+}
+
 /// The files of the models, for when another is wanted.
 struct Bundles {
     paths: Vec<PathBuf>,
+    entries: Vec<Entry>,
     labels: Labels,
-    threads: Threads,
+    wants: Wants,
+}
+
+impl Bundles {
+    fn open(&self, index: usize) -> Result<Loaded, String> {
+        let path = self.paths.get(index).ok_or("there is no such model")?;
+        let mut loaded = warm(path, &self.wants).map_err(|failure| failure.to_string())?;
+        { loaded.relabel(&self.wants.names, Some(&self.labels)) }
+            .map_err(|mismatch| format!("{} has other labels now: {mismatch}", path.display()))?;
+        Ok(loaded)
+    }
 }
 
 impl Shelf for Bundles {
     fn load(&mut self, model: usize) -> Result<daemon::Model, String> {
-        let path = self.paths.get(model).ok_or("there is no such model")?;
-        let loaded = warm(path, self.threads).map_err(|failure| failure.to_string())?;
-        if *loaded.engine.labels() != self.labels {
-            return Err(format!("{} has other labels now", path.display()));
+        match self.entries.get(model) {
+            None => Err("there is no such model".into()),
+            Some(&Entry::One(index)) => Ok(self.open(index)?.into_model("")),
+            Some(&Entry::Both {
+                first,
+                second,
+                below,
+                takes,
+            }) => {
+                let (first, second) = (self.open(first)?, self.open(second)?);
+                let both = Both::new(first, second, (below, self.wants.pace, takes));
+                Ok(both.into_model(below, ""))
+            }
         }
-        Ok(loaded.into_model(""))
     }
 }
 
@@ -268,4 +401,27 @@ fn stem(path: &Path) -> String {
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(ms: u64) -> Option<Cost> {
+        Some(Cost {
+            inference: Duration::from_millis(ms),
+            resident: 0,
+        })
+    }
+
+    #[test]
+    fn a_cascade_is_of_the_fastest_and_the_best_if_these_are_two() {
+        let all = [None, takes(80), takes(40), takes(60)];
+        assert_eq!(pair(&all, None), Some((2, 1)));
+        assert_eq!(pair(&[takes(40), takes(80)], None), None);
+        assert_eq!(pair(&[None, takes(80)], None), None);
+        let longest = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(pair(&all, longest(50)), Some((2, 1)));
+        assert_eq!(pair(&all, longest(45)), None);
+    }
 }

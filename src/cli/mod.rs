@@ -1,6 +1,7 @@
 //! The command line: one file per command, and the way from arguments to an exit code.
 
 mod bench;
+mod cascade;
 mod choice;
 mod classify;
 mod console;
@@ -16,6 +17,7 @@ mod model;
 #[cfg(feature = "pages")]
 pub mod pages;
 mod progress;
+mod relabel;
 mod reload;
 mod run;
 pub mod view;

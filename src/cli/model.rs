@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Failure;
+use super::relabel::{Mismatch, Names, Relabelling};
 use crate::bundle::{self, BundleError};
 use crate::config::Models;
 use crate::cores::Threads;
@@ -14,10 +15,10 @@ use crate::daemon::{Classified, Classifier, ClassifyError, Model, Worth};
 use crate::frame::Frame;
 use crate::infer::Engine;
 use crate::infer::registry::OPERATORS;
-use crate::label::Prediction;
-use crate::preprocess::Preprocessor;
+use crate::label::{Labels, Prediction};
+use crate::preprocess::{ImageSize, Preprocessor};
 use crate::publish::wire::ModelInfo;
-use crate::spec::Framing;
+use crate::spec::{Framing, Preprocessing};
 
 /// The bundle that comes with the program.
 const DEFAULT: &str = "resnet50-imagenette.nnef.tar";
@@ -31,6 +32,7 @@ pub struct Loaded {
     preprocessor: Preprocessor,
     /// What the present frame's took, if that is not told yet.
     decoding: Duration,
+    relabelling: Option<Relabelling>,
     /// While the governor wants no fewer.
     threads: Threads,
 }
@@ -72,8 +74,21 @@ impl Loaded {
             engine,
             preprocessor,
             decoding: Duration::ZERO,
+            relabelling: None,
             threads,
         })
+    }
+
+    /// What messages say of it.
+    #[must_use]
+    pub fn info(&self) -> ModelInfo {
+        let manifest = self.engine.manifest();
+        ModelInfo {
+            name: manifest.name.clone(),
+            arch: manifest.arch.clone(),
+            precision: precision(&self.engine).into(),
+            labels: self.labels().len(),
+        }
     }
 
     /// As the daemon wants it; `why` it is this one.
@@ -84,14 +99,10 @@ impl Loaded {
             format!(", {:.1} % top-1 on {}", a.top1 * 100.0, a.data)
         });
         Model {
-            info: ModelInfo {
-                name: manifest.name.clone(),
-                arch: manifest.arch.clone(),
-                precision: precision(&self.engine).into(),
-                labels: manifest.labels.len(),
-            },
-            labels: self.engine.labels().clone(),
+            info: self.info(),
+            labels: self.labels(),
             activation: manifest.activation,
+            speakers: vec![manifest.name.clone()],
             detail: format!("{why}{accuracy}"),
             others: Vec::new(),
             classifier: Box::new(self),
@@ -115,12 +126,102 @@ pub fn precision(engine: &Engine) -> &'static str {
     }
 }
 
-impl Classifier for Loaded {
-    fn begin(&mut self, frame: &Frame) -> Result<(), ClassifyError> {
+impl Loaded {
+    /// The labels of what it says.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        let renamed = self.relabelling.as_ref().map(Relabelling::labels);
+        renamed.unwrap_or_else(|| self.engine.labels()).clone()
+    }
+
+    /// Calls labels by other names from now on, and says them in a given order.
+    ///
+    /// # Errors
+    /// The label that is missing here, or there.
+    pub fn relabel(&mut self, names: &Names, order: Option<&Labels>) -> Result<(), Mismatch> {
+        let activation = self.engine.manifest().activation;
+        self.relabelling = Relabelling::new(self.engine.labels(), names, order, activation)?;
+        Ok(())
+    }
+
+    /// How it prepares pictures.
+    #[must_use]
+    pub fn preprocessing(&self) -> &Preprocessing {
+        &self.engine.manifest().preprocessing
+    }
+
+    /// Decodes a frame, if that is to be done; how long it took is told with the first part that is prepared.
+    pub fn decode(&mut self, frame: &Frame) -> Result<(), ClassifyError> {
         let started = Instant::now();
         self.preprocessor.decode(frame).map_err(failed)?;
         self.decoding = started.elapsed();
         Ok(())
+    }
+
+    /// Prepares a part of the frame that was decoded last.
+    pub fn prepare(
+        &mut self,
+        frame: &Frame,
+        framing: &Framing,
+    ) -> Result<Prepared<'_>, ClassifyError> {
+        let started = Instant::now();
+        let picture = self.engine.picture().map_err(failed)?;
+        let size = { &mut self.preprocessor }.view(frame, framing, picture);
+        let size = size.map_err(failed)?;
+        Ok(Prepared {
+            picture,
+            size,
+            took: mem::take(&mut self.decoding) + started.elapsed(),
+        })
+    }
+
+    /// Takes a picture that another, which prepares them alike, has prepared.
+    pub fn show(&mut self, picture: &[u8]) -> Result<(), ClassifyError> {
+        let own = self.engine.picture().map_err(failed)?;
+        if own.len() != picture.len() {
+            return Err(failed("a picture of another size was prepared"));
+        }
+        own.copy_from_slice(picture);
+        Ok(())
+    }
+
+    /// Classifies what was prepared last; how long that took.
+    pub fn infer(&mut self, out: &mut Prediction) -> Result<Duration, ClassifyError> {
+        let started = Instant::now();
+        self.engine.run(out).map_err(failed)?;
+        if let Some(relabelling) = &mut self.relabelling {
+            relabelling.apply(&mut out.probabilities);
+        }
+        Ok(started.elapsed())
+    }
+}
+
+/// A part of a frame as the network sees it.
+pub struct Prepared<'a> {
+    pub picture: &'a mut [u8],
+    /// Of the whole picture.
+    pub size: ImageSize,
+    pub took: Duration,
+}
+
+impl Prepared<'_> {
+    /// With what came of it.
+    #[must_use]
+    pub fn classified(size: ImageSize, preparing: Duration, inference: Duration) -> Classified {
+        let milliseconds = |time: Duration| time.as_secs_f32() * 1000.0;
+        Classified {
+            image_width: size.width,
+            image_height: size.height,
+            preprocess_ms: milliseconds(preparing),
+            inference_ms: milliseconds(inference),
+            speaker: 0,
+        }
+    }
+}
+
+impl Classifier for Loaded {
+    fn begin(&mut self, frame: &Frame) -> Result<(), ClassifyError> {
+        self.decode(frame)
     }
 
     fn classify(
@@ -130,24 +231,16 @@ impl Classifier for Loaded {
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
-        let started = Instant::now();
-        let picture = self.engine.picture().map_err(failed)?;
-        let size = { &mut self.preprocessor }.view(frame, framing, picture);
-        let size = size.map_err(failed)?;
+        let Prepared {
+            picture,
+            size,
+            took,
+        } = self.prepare(frame, framing)?;
         if !worth(picture) {
             return Ok(None);
         }
-        let prepared = Instant::now();
-        self.engine.run(out).map_err(failed)?;
-        let milliseconds = |time: Duration| time.as_secs_f32() * 1000.0;
-        // the first part that is looked at pays for all
-        let decoding = mem::take(&mut self.decoding);
-        Ok(Some(Classified {
-            image_width: size.width,
-            image_height: size.height,
-            preprocess_ms: milliseconds(decoding + (prepared - started)),
-            inference_ms: milliseconds(prepared.elapsed()),
-        }))
+        let inference = self.infer(out)?;
+        Ok(Some(Prepared::classified(size, took, inference)))
     }
 
     fn spare(&mut self, half: bool) {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::choice::{Wants, choose_model};
 use super::model;
 use super::run::{Arguments, Opening, Options, camera};
+use crate::adapt::Pace;
 use crate::config::{Config, Models};
 use crate::daemon::{Change, Reload};
 
@@ -156,7 +157,7 @@ impl Bundles {
         // What cannot be listed is told when it is loaded.
         let paths = model::paths(models).unwrap_or_default();
         if paths.len() < 2 {
-            wants.longest = None; // there is no choice
+            wants.pace = Pace::default(); // there is no choice
         }
         let stamped = |path: PathBuf| {
             let stamp = Stamp::of(&path);

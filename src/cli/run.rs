@@ -10,13 +10,15 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Failure;
+use super::cascade;
 use super::choice::{Wants, choose_model};
 use super::console::Console;
 use super::looks;
+use super::relabel::Names;
 use super::reload::FromFile;
 use super::view::Screen;
 use crate::adapt::{governor, still};
-use crate::config::{Config, Fps, Models, Policy};
+use crate::config::{Config, Fps, Models, Policy, Share};
 use crate::control::Controls;
 use crate::cores::Threads;
 use crate::daemon::{self, Camera, Look, Settings, Work};
@@ -85,6 +87,8 @@ pub struct Options {
     target_fps: Option<f32>,
     max_latency: Option<Duration>,
     policy: Policy,
+    cascade_below: f32,
+    names: Names,
     dwell: Duration,
     still: Option<still::Settings>,
 }
@@ -250,6 +254,8 @@ impl Options {
             target_fps: file.target_fps.map(Fps::get),
             max_latency: { file.max_latency_ms }.map(|ms| Duration::from_millis(ms.get().into())),
             policy: file.policy.unwrap_or_default(),
+            cascade_below: file.cascade_below.map_or(cascade::BELOW, Share::get),
+            names: file.labels,
             dwell: file
                 .dwell_s
                 .map_or(governor::Settings::default().dwell, seconds),
@@ -275,8 +281,10 @@ impl Options {
         let looks = self.cameras.iter().map(|camera| camera.looks.len());
         Wants {
             threads: self.threads,
-            longest: { self.settings() }.longest(Work::of(looks)),
-            adaptive: self.policy == Policy::Adaptive,
+            pace: self.settings().pace(Work::of(looks)),
+            adaptive: self.policy != Policy::Fixed,
+            cascade: (self.policy == Policy::Cascade).then_some(self.cascade_below),
+            names: self.names.clone(),
         }
     }
 }

@@ -146,7 +146,7 @@ impl Inference {
     /// Classifies with the present model until there is another one; None if that was all.
     fn serve(&mut self, buffers: &mut Buffers) -> Option<Next> {
         let labels = Arc::clone(&self.model.labels);
-        let name = self.model.info.name.clone();
+        let names = self.model.speakers.clone();
         let mut scores = Scores::new();
         while !self.is_done() {
             self.watchdog.feed(Instant::now());
@@ -160,7 +160,7 @@ impl Inference {
                     dropped,
                 } => {
                     self.arrived(camera, dropped);
-                    self.frame(camera, frame_id, buffers, (&name, &labels), &mut scores);
+                    self.frame(camera, frame_id, buffers, (&names, &labels), &mut scores);
                 }
                 Taken::Notice { camera, notice } => self.notice(camera, &notice),
                 Taken::Nothing => {}
@@ -295,7 +295,7 @@ impl Inference {
         camera: CameraId,
         frame_id: u64,
         buffers: &mut Buffers,
-        (model, labels): (&'a str, &'a [String]),
+        (speakers, labels): (&'a [String], &'a [String]),
         scores: &mut Scores<'a>,
     ) {
         let Buffers { frame, prediction } = buffers;
@@ -335,7 +335,7 @@ impl Inference {
                 frame,
                 frame_id,
                 classified,
-                model,
+                model: speakers.get(classified.speaker).map_or("", String::as_str),
                 labels,
             };
             self.cameras[place].publish(index, &seen, prediction, scores, &mut self.out);

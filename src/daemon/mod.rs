@@ -27,8 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::adapt::governor;
-use crate::adapt::still;
+use crate::adapt::{Pace, governor, still};
 use crate::frame::Frame;
 use crate::label::{Labels, Prediction};
 use crate::publish::listener::Listener;
@@ -94,6 +93,8 @@ pub struct Classified {
     pub image_height: u32,
     pub preprocess_ms: f32,
     pub inference_ms: f32,
+    /// Which of the model's networks gave the answer.
+    pub speaker: usize,
 }
 
 /// This frame cannot be classified (a torn JPEG); the next one may well be.
@@ -109,6 +110,8 @@ pub struct Model {
     pub info: ModelInfo,
     pub labels: Labels,
     pub activation: Activation,
+    /// The names of those of which one answers, as [`Classified::speaker`] counts them; one at least.
+    pub speakers: Vec<String>,
     /// Why this one and no other, for a person.
     pub detail: String,
     /// What those would cost that do not run.
@@ -155,15 +158,16 @@ impl Settings {
 
     /// What one inference may take, so that each of the cameras gets what is wanted.
     #[must_use]
-    pub fn longest(&self, work: Work) -> Option<Duration> {
-        let turn = self.target_fps.map(|_| self.interval() / work.all.max(1));
-        let latency = self.max_latency.map(|most| most / work.most.max(1));
-        turn.into_iter().chain(latency).min()
+    pub fn pace(&self, work: Work) -> Pace {
+        Pace {
+            turn: self.target_fps.map(|_| self.interval() / work.all.max(1)),
+            latency: self.max_latency.map(|most| most / work.most.max(1)),
+        }
     }
 
     fn wishes(&self, work: Work) -> governor::Settings {
         governor::Settings {
-            longest: self.longest(work),
+            longest: self.pace(work).longest(),
             dwell: self.dwell,
         }
     }

@@ -25,6 +25,8 @@ pub struct Evaluation {
     pub predicted: Vec<usize>,
     /// What was said of each, in the same order.
     pub answers: Vec<Answer>,
+    /// Multiply-adds for one picture.
+    pub macs: u64,
 }
 
 /// Runs every picture of `set` through the bundle at `path`.
@@ -59,6 +61,12 @@ pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, Mod
         among += usize::from(top.contains(&truth[*index]));
     }
     let images = swept.results.len();
+    let layers = swept.states.first().map(|(engine, _)| engine.layers());
+    let macs = layers
+        .unwrap_or_default()
+        .iter()
+        .map(|layer| layer.macs)
+        .sum();
     let answer = |(index, (top, logits)): (usize, (Vec<usize>, Vec<f32>))| {
         let truth = truth[index];
         (top[0], Answer { logits, truth })
@@ -73,6 +81,7 @@ pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, Mod
         confusion,
         predicted,
         answers,
+        macs,
     })
 }
 

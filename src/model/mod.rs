@@ -12,6 +12,7 @@
 
 pub mod arch;
 pub mod calibrate;
+pub mod cascade;
 pub mod compare;
 pub mod confidence;
 pub mod dataset;

@@ -127,6 +127,7 @@ impl Classifier for ByBrightness {
             image_height: size.height,
             preprocess_ms: 0.1,
             inference_ms: 0.1,
+            speaker: 0,
         }))
     }
 }

@@ -111,6 +111,7 @@ impl Classifier for ByByte {
             image_height: 3,
             preprocess_ms: 0.5,
             inference_ms: 1.0,
+            speaker: 0,
         }))
     }
 }
@@ -156,6 +157,7 @@ pub fn labelled(labels: [&str; 2], classifier: Box<dyn Classifier>) -> Model {
         info,
         labels: Arc::new(labels),
         activation: Activation::Softmax,
+        speakers: vec!["fake".into()],
         detail: String::new(),
         others: Vec::new(),
     }

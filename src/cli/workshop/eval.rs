@@ -1,13 +1,17 @@
 //! `resnetd-model eval`: how often a bundle is right.
 
 use std::fmt::Write as _; // into a String, which cannot fail
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use serde_json::json;
 
+use super::curve::{self, Series};
+use crate::bundle::Bundle;
 use crate::cli::Failure;
-use crate::model::confidence;
+use crate::infer::registry::OPERATORS;
+use crate::model::cascade::{self, Step};
+use crate::model::confidence::{self, Fitted};
 use crate::model::dataset::Dataset;
 use crate::model::eval::{self, Evaluation, share};
 
@@ -18,6 +22,7 @@ use crate::model::eval::{self, Evaluation, share};
   resnetd-model eval resnet50.nnef.tar val.tar --against resnet50-float.nnef.tar
   resnetd-model eval resnet50.nnef.tar val.tar --write
   resnetd-model eval resnet50.nnef.tar val.tar --fit-temperature --write
+  resnetd-model eval resnet50.nnef.tar val.tar --cascade resnet101.nnef.tar --plot cascade.svg
 
 Each folder of the pictures is a class: named like a label, or as many as labels and in their order.")]
 pub struct Args {
@@ -28,6 +33,12 @@ pub struct Args {
     /// Another bundle: how often do both give the same label?
     #[arg(long, value_name = "BUNDLE")]
     against: Option<PathBuf>,
+    /// A better bundle that is asked where this one is not sure: what accuracy at what cost?
+    #[arg(long, value_name = "BUNDLE", conflicts_with = "against")]
+    cascade: Option<PathBuf>,
+    /// Draw that (SVG).
+    #[arg(long, value_name = "FILE", requires = "cascade")]
+    plot: Option<PathBuf>,
     /// One JSON object: `top1` and `top5` as fractions, `images`.
     #[arg(long)]
     json: bool,
@@ -46,6 +57,7 @@ impl Args {
         let other = self
             .against
             .as_ref()
+            .or(self.cascade.as_ref())
             .map(|path| eval::evaluate(path, &set))
             .transpose()?;
         let fitted = self
@@ -55,6 +67,10 @@ impl Args {
         if self.write {
             eval::write(&self.bundle, &found, fitted.as_ref(), &set)?;
         }
+        let steps = match (&self.cascade, &other) {
+            (Some(path), Some(second)) => self.cascade_steps(path, &found, second, fitted)?,
+            _ => Vec::new(),
+        };
         if self.json {
             return super::show(format_args!(
                 "{}\n",
@@ -67,6 +83,7 @@ impl Args {
                     "against": other.map(|o| json!({
                         "top1": o.top1, "top5": o.top5, "agreement": agreement,
                     })),
+                    "cascade": self.cascade.is_some().then(|| json_of(&steps)),
                 })
             ));
         }
@@ -89,12 +106,108 @@ impl Args {
                 f.before * 100.0
             );
         }
+        if !steps.is_empty() {
+            out.push_str(&table(&steps, found.answers.len() / 2));
+        }
         if let (Some(o), Some(agreement), Some(path)) = (other, agreement, self.against) {
             let _ = writeln!(out, "{:>8.2} % top-1 of {}", o.top1 * 100.0, path.display());
             let _ = writeln!(out, "{:>8.2} % the same label", agreement * 100.0);
         }
         super::show(out)
     }
+
+    /// The bundle with a better one behind it.
+    fn cascade_steps(
+        &self,
+        path: &Path,
+        first: &Evaluation,
+        second: &Evaluation,
+        fitted: Option<Fitted>,
+    ) -> Result<Vec<Step>, Failure> {
+        if first.labels != second.labels {
+            return Err(Failure::Model(format!(
+                "{} and {} have different labels; a cascade is of two that say the same",
+                self.bundle.display(),
+                path.display()
+            )));
+        }
+        let manifest = Bundle::open(&self.bundle, OPERATORS)?.manifest;
+        if manifest.confidence.is_none() && fitted.is_none() {
+            log::warn!("how sure it may be is not known; --fit-temperature finds it out");
+        }
+        let temperature = fitted.map_or(manifest.temperature(), |fitted| fitted.temperature);
+        let steps = cascade::curve(first, second, temperature);
+        if let Some(path) = &self.plot {
+            super::write(path, picture(&steps, first.answers.len() / 2).as_bytes())?;
+        }
+        Ok(steps)
+    }
+}
+
+fn json_of(steps: &[Step]) -> serde_json::Value {
+    let round = |v: f64| (v * 1e4).round() / 1e4;
+    let step = |step: &Step| {
+        json!({
+            "below": step.below.min(1.0), "asked": round(step.asked), "top1": round(step.top1),
+            "macs": step.macs.round(),
+        })
+    };
+    steps.iter().map(step).collect()
+}
+
+fn table(steps: &[Step], pictures: usize) -> String {
+    let most = steps.last().map_or(1.0, |alone| alone.macs);
+    let mut out = format!(
+        "\n{:>12}{:>10}{:>10}{:>16}{:>10}\n",
+        "asked below", "asked", "top-1", "multiply-adds", "share"
+    );
+    for step in steps {
+        let below = match step.below {
+            below if below <= 0.0 => "never".into(),
+            below if below > 1.0 => "always".into(),
+            below => format!("{:.1} %", below * 100.0),
+        };
+        let _ = writeln!(
+            out,
+            "{below:>12}{:>8.1} %{:>8.2} %{:>14.2} G{:>8.1} %",
+            step.asked * 100.0,
+            step.top1 * 100.0,
+            step.macs / 1e9,
+            100.0 * step.macs / most
+        );
+    }
+    let _ = writeln!(
+        out,
+        "on {pictures} pictures to which no temperature was fitted"
+    );
+    let _ = match cascade::cheapest(steps) {
+        Some(step) => writeln!(
+            out,
+            "as many right answers as the better one alone for {:.0} % of its multiply-adds",
+            100.0 * step.macs / most
+        ),
+        None => writeln!(out, "no bar gives the better one's accuracy for less"),
+    };
+    out
+}
+
+fn picture(steps: &[Step], pictures: usize) -> String {
+    let point = |step: &Step| (step.macs / 1e9, step.top1);
+    let (alone, cascades) = match steps.split_last() {
+        Some((alone, cascades)) => (vec![point(alone)], cascades),
+        None => (Vec::new(), steps),
+    };
+    let series = [
+        Series {
+            name: "the right label, together",
+            points: cascades.iter().map(point).collect(),
+        },
+        Series {
+            name: "the better one alone",
+            points: alone,
+        },
+    ];
+    curve::draw(&format!("of {pictures} pictures"), &series)
 }
 
 fn agreement(a: &Evaluation, b: &Evaluation) -> f64 {

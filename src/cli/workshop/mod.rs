@@ -1,5 +1,6 @@
 //! The commands of `resnetd-model`.
 
+mod curve;
 mod diff;
 mod eval;
 mod import;
@@ -10,7 +11,9 @@ mod synth;
 mod teach;
 
 use std::fmt::Display;
+use std::fs;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -100,6 +103,18 @@ fn name_of(path: &std::path::Path) -> String {
     } else {
         name.to_owned()
     }
+}
+
+/// Beside its place, then renamed.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    written.map_err(|error| {
+        fs::remove_file(&partial).ok();
+        let path = path.to_owned();
+        ModelError::Write { path, error }
+    })
 }
 
 #[cfg(test)]

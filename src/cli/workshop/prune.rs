@@ -1,14 +1,12 @@
-//! `resnetd-model prune`: a smaller float bundle, and what each step towards it costs. `plot` draws the curve.
-
-mod plot;
+//! `resnetd-model prune`: a smaller float bundle, and what each step towards it costs.
 
 use std::fmt::Write as _; // into a String, which cannot fail
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Parser;
 use serde_json::json;
 
+use super::curve::{self, Series};
 use crate::cli::Failure;
 use crate::model::dataset::Dataset;
 use crate::model::error::ModelError;
@@ -91,13 +89,13 @@ impl Args {
         let name = super::name_of(&self.out);
         let found = prune::prune(&self.bundle, &set, &self.goal.target(), name)?;
         if let Some(path) = &self.safetensors {
-            write(
+            super::write(
                 path,
                 &export::safetensors(&found.layers, &found.bundle.manifest)?,
             )?;
         }
         if let Some(path) = &self.curve {
-            write(path, plot::draw(&found).as_bytes())?;
+            super::write(path, picture(&found).as_bytes())?;
         }
         found.bundle.write(&self.out).map_err(ModelError::from)?;
         if self.json {
@@ -112,16 +110,24 @@ impl Args {
     }
 }
 
-/// Beside its place, then renamed.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
-    written.map_err(|error| {
-        fs::remove_file(&partial).ok();
-        let path = path.to_owned();
-        ModelError::Write { path, error }
-    })
+/// The way to the target.
+fn picture(found: &Outcome) -> String {
+    #[allow(clippy::cast_precision_loss)] // a place in a picture
+    let giga = |p: &Point| p.macs as f64 / 1e9;
+    let same = found.points.iter().map(|p| (giga(p), p.agreement));
+    let right = found.points.iter().filter_map(|p| Some((giga(p), p.top1?)));
+    let mut series = vec![Series {
+        name: "the original's label",
+        points: same.collect(),
+    }];
+    if found.points.iter().any(|p| p.top1.is_some()) {
+        series.push(Series {
+            name: "the right label",
+            points: right.collect(),
+        });
+    }
+    let title = format!("of {} held-out pictures", found.held_out);
+    curve::draw(&title, &series)
 }
 
 fn json(found: &Outcome) -> serde_json::Value {

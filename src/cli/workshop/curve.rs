@@ -1,9 +1,7 @@
-//! Accuracy against cost as a picture: SVG written by hand, in colours that are readable on a light and on a dark
-//! background.
+//! Shares against cost as a picture: SVG written by hand, in colours that are readable on a light and on a dark
+//! background. What they are shares of is the commands' business.
 
 use std::fmt::Write as _; // into a String, which cannot fail
-
-use crate::model::prune::{Outcome, Point};
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
@@ -13,40 +11,43 @@ const RIGHT: f64 = WIDTH - 20.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = HEIGHT - 50.0;
 
-/// The picture of the way to the target.
-#[must_use]
-pub fn draw(found: &Outcome) -> String {
-    curve(&found.points, found.held_out)
+/// The colours of series, in their order.
+const COLOURS: [&str; 3] = ["#3c8dd0", "#d0803c", "#50a060"];
+
+/// Points that are one line.
+pub struct Series<'a> {
+    pub name: &'a str,
+    /// Billions of multiply-adds, and a share of 0 to 1.
+    pub points: Vec<(f64, f64)>,
 }
 
-fn curve(points: &[Point], pictures: usize) -> String {
-    let field = Field::around(points);
+/// The picture of one to three series.
+#[must_use]
+pub fn draw(title: &str, series: &[Series]) -> String {
+    let field = Field::around(series);
     let mut body = String::new();
     axes(&field, &mut body);
-    line(
-        &field,
-        "s",
-        points.iter().map(|p| (giga(p), p.agreement)),
-        &mut body,
-    );
-    let right = points.iter().filter_map(|p| Some((giga(p), p.top1?)));
-    line(&field, "t", right, &mut body);
-    let title = format!("of {pictures} held-out pictures");
-    label(&mut body, "", LEFT, 16.0, &title);
-    label(&mut body, "s", LEFT + 180.0, 16.0, "the original's label");
-    if points.iter().any(|p| p.top1.is_some()) {
-        label(&mut body, "t", LEFT + 320.0, 16.0, "the right label");
+    label(&mut body, "", LEFT, 16.0, title);
+    let mut styles = String::new();
+    let mut left = LEFT + 180.0;
+    for (index, (one, colour)) in series.iter().zip(COLOURS).enumerate() {
+        let class = format!("s{index}");
+        let _ = write!(
+            styles,
+            " text.{class}, circle.{class} {{ fill: {colour} }} polyline.{class} {{ stroke: {colour} }}"
+        );
+        line(&field, &class, &one.points, &mut body);
+        label(&mut body, &class, left, 16.0, one.name);
+        left += 140.0;
     }
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\">\n\
          <style>text {{ font: 11px sans-serif; fill: #808080 }} .n {{ text-anchor: end }} .m {{ text-anchor: middle }} \
-         .a {{ stroke: #808080; stroke-width: 1 }} polyline {{ fill: none; stroke-width: 2 }} \
-         text.s, circle.s {{ fill: #3c8dd0 }} polyline.s {{ stroke: #3c8dd0 }} \
-         text.t, circle.t {{ fill: #d0803c }} polyline.t {{ stroke: #d0803c }}</style>\n{body}</svg>\n"
+         .a {{ stroke: #808080; stroke-width: 1 }} polyline {{ fill: none; stroke-width: 2 }}{styles}</style>\n{body}</svg>\n"
     )
 }
 
-/// What part of cost and accuracy is shown.
+/// What part of cost and shares is shown.
 struct Field {
     most: f64,
     /// A multiple of 5 %.
@@ -54,10 +55,10 @@ struct Field {
 }
 
 impl Field {
-    fn around(points: &[Point]) -> Self {
-        let each = points.iter().flat_map(|p| [Some(p.agreement), p.top1]);
-        let worst = each.flatten().fold(0.95, f64::min);
-        let most = points.iter().map(giga).fold(1e-9, f64::max);
+    fn around(series: &[Series]) -> Self {
+        let all = || series.iter().flat_map(|one| one.points.iter().copied());
+        let worst = all().map(|(_, share)| share).fold(0.95, f64::min);
+        let most = all().map(|(giga, _)| giga).fold(1e-9, f64::max);
         Self {
             most,
             worst: (worst * 20.0).floor() / 20.0,
@@ -71,11 +72,6 @@ impl Field {
     fn y(&self, share: f64) -> f64 {
         BOTTOM - (BOTTOM - TOP) * (share - self.worst) / (1.0 - self.worst)
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // a place in a picture
-fn giga(point: &Point) -> f64 {
-    point.macs as f64 / 1e9
 }
 
 fn axes(field: &Field, out: &mut String) {
@@ -103,8 +99,9 @@ fn axes(field: &Field, out: &mut String) {
     }
 }
 
-fn line(field: &Field, class: &str, values: impl Iterator<Item = (f64, f64)>, out: &mut String) {
-    let places: Vec<(f64, f64)> = values.map(|(x, y)| (field.x(x), field.y(y))).collect();
+fn line(field: &Field, class: &str, points: &[(f64, f64)], out: &mut String) {
+    let place = |&(giga, share): &(f64, f64)| (field.x(giga), field.y(share));
+    let places: Vec<(f64, f64)> = points.iter().map(place).collect();
     let text: Vec<String> = places
         .iter()
         .map(|(x, y)| format!("{x:.1},{y:.1}"))
@@ -133,36 +130,37 @@ fn label(out: &mut String, class: &str, x: f64, y: f64, text: &str) {
 mod tests {
     use super::*;
 
-    fn point(macs: u64, agreement: f64, top1: Option<f64>) -> Point {
-        Point {
-            macs,
-            params: 1,
-            blocks: 1,
-            agreement,
-            top1,
-        }
-    }
-
     #[test]
     fn every_point_lies_within_the_axes() {
-        let points = [
-            point(4_000_000_000, 1.0, Some(0.97)),
-            point(2_000_000_000, 0.31, Some(0.3)),
+        let series = [
+            Series {
+                name: "one",
+                points: vec![(4.0, 1.0), (2.0, 0.31)],
+            },
+            Series {
+                name: "two",
+                points: vec![(4.0, 0.97)],
+            },
         ];
-        let svg = curve(&points, 500);
-        assert_eq!(svg.matches("<circle").count(), 4);
-        assert!(svg.contains("the right label"), "{svg}");
-        let field = Field::around(&points);
-        for p in &points {
-            let (x, y) = (field.x(giga(p)), field.y(p.agreement));
+        let svg = draw("of 500 pictures", &series);
+        assert_eq!(svg.matches("<circle").count(), 3);
+        assert!(svg.contains(">two<"), "{svg}");
+        let field = Field::around(&series);
+        for &(giga, share) in series.iter().flat_map(|one| &one.points) {
+            let (x, y) = (field.x(giga), field.y(share));
             assert!((LEFT..=RIGHT).contains(&x) && (TOP..=BOTTOM).contains(&y));
         }
     }
 
     #[test]
-    fn without_known_labels_there_is_one_line_and_no_nonsense() {
-        let svg = curve(&[point(5, 1.0, None)], 0);
+    fn without_points_there_is_no_nonsense() {
+        let svg = draw(
+            "",
+            &[Series {
+                name: "none",
+                points: Vec::new(),
+            }],
+        );
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
-        assert!(!svg.contains("the right label"), "{svg}");
     }
 }
