@@ -5,26 +5,11 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use resnetd::bundle::Bundle;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use common::daemon::Daemon;
-
-/// ResNet50 and a tiny network with the same labels, `large` and `small`.
-fn models() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let shipped =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/resnet50-imagenette.nnef.tar");
-    let labels = Bundle::open(&shipped, resnetd::infer::registry::OPERATORS).unwrap();
-    let labels = labels.manifest.labels;
-    let small = common::tiny_int8_named("small", labels);
-    small.write(&folder.path().join("small.nnef.tar")).unwrap();
-    std::os::unix::fs::symlink(&shipped, folder.path().join("large.nnef.tar")).unwrap();
-    folder
-}
+use common::daemon::{Daemon, models};
 
 const BOTH: &str = "models = [\"large.nnef.tar\", \"small.nnef.tar\"]\nsource = \"demo:\"\n";
 
@@ -92,7 +77,13 @@ fn heat_makes_it_step_down_and_a_subscriber_sees_it_come_back() {
         let text = format!("{degrees}000\n");
         write(machine.path(), &format!("{zone}/temp"), &text);
     };
-    write(machine.path(), &format!("{zone}/type"), "cpu-thermal\n");
+    for (file, text) in [
+        ("type", "cpu-thermal\n"),
+        ("trip_point_0_type", "passive\n"),
+        ("trip_point_0_temp", "85000\n"),
+    ] {
+        write(machine.path(), &format!("{zone}/{file}"), text);
+    }
     write(machine.path(), "proc/meminfo", "MemAvailable: 8000000 kB\n");
     degrees(50);
     let root = machine.path().to_str().unwrap();

@@ -100,6 +100,54 @@ fn keys_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn regions_lie_within_the_picture_and_have_names_of_their_own() {
+    let region = |area: &str| format!("[[region]]\nname = \"door\"\narea = {area}\n");
+    assert_eq!(parse(&region("[0.5, 0, 0.5, 1]")).unwrap().region.len(), 1);
+    for outside in [
+        "[0.5, 0, 0.6, 1]",
+        "[-0.1, 0, 0.5, 1]",
+        "[0, 0, 0, 1]",
+        "[0, nan, 1, 1]",
+        "[0, 0, 1, inf]",
+        "[0, 0, 1]",
+    ] {
+        assert!(error(&region(outside)).contains(":3: "), "{outside}");
+    }
+    let twice = region("[0, 0, 1, 1]").repeat(2);
+    assert!(error(&twice).contains("named `door`"));
+    let many: String = (0..17)
+        .map(|i| region("[0, 0, 1, 1]").replace("door", &i.to_string()))
+        .collect();
+    assert!(error(&many).contains("17 regions"));
+    let camera = "[[camera]]\nname = \"a\"\nsource = \"demo:\"\n";
+    assert!(error(&format!("rotate = 90\n{camera}")).contains("`rotate`"));
+    let own = format!(
+        "{camera}rotate = 270\nflip = \"vertical\"\n[[camera.region]]\nname = \"door\"\narea = [0, 0, 1, 1]\n"
+    );
+    assert_eq!(parse(&own).unwrap().camera[0].region.len(), 1);
+}
+
+#[test]
+fn what_is_said_of_labels_makes_sense_or_is_refused() {
+    for wrong in [
+        "threshold = 1.1",
+        "threshold = -0.1",
+        "hysteresis = 2",
+        "votes = [4, 3]",
+        "votes = [0, 3]",
+        "votes = [3, 101]",
+        "votes = 3",
+        "rotate = 45",
+        "flip = \"sideways\"",
+        "fit = \"stretch\"",
+        "cascade_below = nan",
+    ] {
+        assert!(error(wrong).contains(":1: "), "{wrong}");
+    }
+    assert!(parse("votes = [3, 5]\nthreshold = 1\n[thresholds]\n\"golf ball\" = 0.5\n").is_ok());
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let message = Config::load(Path::new("/nonexistent/r.toml"))
         .unwrap_err()

@@ -412,3 +412,5 @@ impl Since {
 mod simulator;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timeline;

@@ -1,6 +1,7 @@
 //! Which bundle `resnetd run` begins with, and which others it may change to: each is tried on this machine, and the
 //! first in the order of preference that is fast enough is taken.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,8 @@ struct Tasting {
     names: Vec<String>,
     /// Of those that were tried; none of one that cannot run.
     costs: Vec<Option<Cost>>,
+    /// Those for which there was no memory: there may be later.
+    without_room: Vec<usize>,
     /// The labels that they all have.
     labels: Option<(PathBuf, Labels)>,
     /// The last one that may be the one, so that it is not loaded twice.
@@ -79,6 +82,7 @@ impl Tasting {
             why: candidates.why,
             wants,
             costs: Vec::new(),
+            without_room: Vec::new(),
             labels: None,
             held: None,
             failure: None,
@@ -102,6 +106,7 @@ impl Tasting {
                 needs >> 20,
                 free >> 20
             );
+            self.without_room.push(index);
             self.costs.push(None);
             return Ok(());
         }
@@ -228,14 +233,45 @@ impl Tasting {
             below,
             takes: best.inference,
         };
-        let models = vec![(entry, name, Some(cost)), self.known(first)];
+        let known = Known {
+            name,
+            cost: Some(cost),
+            measured: true,
+        };
+        let models = vec![(entry, known), self.known(first)];
         Ok(self.close(model, models, 0))
     }
 
     /// What is known of a candidate.
-    fn known(&self, index: usize) -> (Entry, String, Option<Cost>) {
-        let cost = self.costs.get(index).copied().flatten();
-        (Entry::One(index), self.names[index].clone(), cost)
+    fn known(&self, index: usize) -> (Entry, Known) {
+        let measured = self.costs.get(index).copied().flatten();
+        let guessed = || {
+            { self.without_room.contains(&index) }
+                .then(|| self.guess(index))
+                .flatten()
+        };
+        let known = Known {
+            name: self.names[index].clone(),
+            cost: measured.or_else(guessed),
+            measured: measured.is_some(),
+        };
+        (Entry::One(index), known)
+    }
+
+    /// Of one that could not be tried, by its size beside another's.
+    fn guess(&self, index: usize) -> Option<Cost> {
+        let size = |path: &Path| fs::metadata(path).ok().map(|file| file.len());
+        let tried = self.costs.iter().zip(&self.paths);
+        let (cost, other) = tried
+            .filter_map(|(cost, path)| Some((((*cost)?), path)))
+            .next()?;
+        let (own, theirs) = (size(&self.paths[index])?, size(other)?);
+        #[allow(clippy::cast_precision_loss)] // sizes of files
+        let times = own as f64 / theirs.max(1) as f64;
+        Some(Cost {
+            inference: cost.inference.mul_f64(times),
+            resident: self.base + room::resident(&self.paths[index]),
+        })
     }
 
     /// Why this one, in a person's words.
@@ -269,14 +305,10 @@ impl Tasting {
     fn close(
         self,
         mut model: daemon::Model,
-        models: Vec<(Entry, String, Option<Cost>)>,
+        models: Vec<(Entry, Known)>,
         present: usize,
     ) -> Choice {
-        let (mut entries, mut known) = (Vec::new(), Vec::new());
-        for (entry, name, cost) in models {
-            entries.push(entry);
-            known.push(Known { name, cost });
-        }
+        let (entries, known): (Vec<Entry>, Vec<Known>) = models.into_iter().unzip();
         model.others = daemon::others(&known, present);
         let adaptive = self.wants.adaptive;
         let shelf = Box::new(Bundles {

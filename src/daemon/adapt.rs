@@ -51,18 +51,52 @@ pub struct Known {
     pub name: String,
     /// `None`: it cannot be had.
     pub cost: Option<Cost>,
+    /// Not only guessed, for want of memory to try it in.
+    pub measured: bool,
 }
 
 /// What the inference thread says of its work since it was last asked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pulse {
     frames: AtomicU64,
     /// Microseconds.
     preparing: AtomicU64,
     inference: AtomicU64,
+    origin: Instant,
+    /// When the present one was begun, in microseconds since `origin`; 0 if there is none.
+    begun: AtomicU64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            frames: AtomicU64::new(0),
+            preparing: AtomicU64::new(0),
+            inference: AtomicU64::new(0),
+            origin: Instant::now(),
+            begun: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Pulse {
+    /// A picture is looked at.
+    pub fn begin(&self) {
+        self.begun.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whatever came of it.
+    pub fn end(&self) {
+        self.begun.store(0, Ordering::Relaxed);
+    }
+
+    /// Never 0.
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_micros())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
+
     pub fn beat(&self, preparing_ms: f32, inference_ms: f32) {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         // a time, in microseconds
@@ -74,9 +108,15 @@ impl Pulse {
         self.frames.fetch_add(1, Ordering::Release);
     }
 
-    /// The average of the frames since the last call, and begins anew.
+    /// The average of the frames since the last call, and begins anew. Of none but one that is looked at for longer
+    /// than is between two calls, what that took so far.
     fn take(&self) -> Option<Spent> {
         let frames = self.frames.swap(0, Ordering::Acquire);
+        if frames == 0 {
+            return self
+                .unfinished()
+                .filter(|spent| spent.inference >= INTERVAL);
+        }
         let time = |sum: &AtomicU64| {
             let total = sum.swap(0, Ordering::Relaxed);
             Some(Duration::from_micros(total.checked_div(frames)?))
@@ -85,6 +125,17 @@ impl Pulse {
         Some(Spent {
             preparing: preparing?,
             inference: inference?,
+        })
+    }
+}
+
+impl Pulse {
+    fn unfinished(&self) -> Option<Spent> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        let so_far = Duration::from_micros(self.now().saturating_sub(begun));
+        (begun != 0).then_some(Spent {
+            preparing: Duration::ZERO,
+            inference: so_far,
         })
     }
 }
@@ -234,7 +285,8 @@ pub fn others(models: &[Known], present: usize) -> Vec<OtherModel> {
     let others = models.iter().enumerate().filter(|&(i, _)| i != present);
     #[allow(clippy::cast_precision_loss)] // megabytes
     let told = |(_, known): (usize, &Known)| {
-        known.cost.map(|cost| OtherModel {
+        let cost = known.cost.filter(|_| known.measured);
+        cost.map(|cost| OtherModel {
             name: known.name.clone(),
             avg_ms: cost.inference.as_secs_f32() * 1e3,
             rss_mib: cost.resident as f32 / (1u32 << 20) as f32,
@@ -311,6 +363,16 @@ mod tests {
             inference: Duration::from_millis(20),
         };
         assert_eq!(pulse.take(), Some(spent));
+        assert_eq!(pulse.take(), None);
+        pulse.begin();
+        assert_eq!(pulse.take(), None, "it may be done at once");
+        std::thread::sleep(INTERVAL);
+        assert!(
+            pulse
+                .take()
+                .is_some_and(|spent| spent.inference >= INTERVAL)
+        );
+        pulse.end();
         assert_eq!(pulse.take(), None);
     }
 }

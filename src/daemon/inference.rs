@@ -308,12 +308,14 @@ impl Inference {
             let Some(part) = self.cameras[place].parts.get_mut(index) else {
                 break;
             };
+            self.pulse.begin();
             let outcome = look(
                 self.model.classifier.as_mut(),
                 (frame, index == 0),
                 part,
                 prediction,
             );
+            self.pulse.end();
             let classified = match outcome {
                 Outcome::Classified(classified) => classified,
                 Outcome::Still => {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use resnetd::bundle::Bundle;
+use resnetd::infer::registry::OPERATORS;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -72,7 +74,9 @@ impl Daemon {
     }
 
     pub fn until(&mut self, found: impl Fn(&Value) -> bool) -> Value {
+        let end = Instant::now() + LONG;
         loop {
+            assert!(Instant::now() < end, "it never came");
             let mut line = String::new();
             assert!(self.reader.read_line(&mut line).unwrap() > 0, "it goes on");
             let message = serde_json::from_str(&line).unwrap();
@@ -102,4 +106,18 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// ResNet50 and a tiny network with the same labels, `large` and `small`.
+#[allow(dead_code)] // not every test has a choice
+pub fn models() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let shipped =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/resnet50-imagenette.nnef.tar");
+    let labels = Bundle::open(&shipped, OPERATORS).unwrap();
+    let labels = labels.manifest.labels;
+    let small = super::tiny_int8_named("small", labels);
+    small.write(&folder.path().join("small.nnef.tar")).unwrap();
+    std::os::unix::fs::symlink(&shipped, folder.path().join("large.nnef.tar")).unwrap();
+    folder
 }

@@ -94,6 +94,7 @@ fn known((index, ms, mib): (usize, u64, u64)) -> Known {
             inference: Duration::from_millis(ms),
             resident: mib << 20,
         }),
+        measured: true,
     }
 }
 

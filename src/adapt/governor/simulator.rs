@@ -55,7 +55,7 @@ pub struct Simulator {
     start: Instant,
     models: Vec<Cost>,
     limit: u64,
-    temperature: f64,
+    pub temperature: f64,
 }
 
 pub fn cost(ms: u64, mib: u64) -> Cost {

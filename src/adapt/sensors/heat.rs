@@ -19,8 +19,12 @@ const PLAUSIBLE: (f64, f64) = (-40.0, 130.0);
 const LIMITS: (f64, f64) = (40.0, 130.0);
 /// Where a zone says only at what temperature the machine switches itself off, it is slowed down so far below.
 const BELOW_CRITICAL: f64 = 15.0;
-/// Where it says nothing.
-const USUAL_LIMIT: f64 = 85.0;
+/// Where it says nothing: a Raspberry Pi's, and what processors of laptops are made for.
+const USUAL_LIMIT: f64 = if cfg!(target_arch = "x86_64") {
+    95.0
+} else {
+    85.0
+};
 /// Parts of the names of zones that are about the processor, and not about a battery or a radio.
 const PROCESSOR: [&str; 6] = ["cpu", "soc", "core", "pkg", "package", "tj"];
 /// Of `get_throttled`: the frequency is capped, throttled, the soft temperature limit is reached.
