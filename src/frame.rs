@@ -5,10 +5,33 @@
 //! that will be classified.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::{Instant, SystemTime};
 
 /// The longest side of a picture that is accepted from any source, in pixels.
 pub const MAX_SIDE: u32 = 8192;
+
+/// A part of a picture as a network sees it: a square of pixels of three bytes, and which of its columns and rows are
+/// picture. What lies beside them is border.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Square<'a> {
+    pub bytes: &'a [u8],
+    pub columns: Range<usize>,
+    pub rows: Range<usize>,
+}
+
+impl<'a> Square<'a> {
+    /// All of it is picture.
+    #[must_use]
+    pub fn full(bytes: &'a [u8]) -> Self {
+        let side = (bytes.len() / 3).isqrt();
+        Self {
+            bytes,
+            columns: 0..side,
+            rows: 0..side,
+        }
+    }
+}
 
 /// How the bytes of a frame are laid out. Names in messages are V4L2's fourcc codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

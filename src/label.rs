@@ -25,6 +25,12 @@ pub struct Score {
 }
 
 impl Prediction {
+    /// Becomes equal to another, in its own memory.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.probabilities.clone_from(&other.probabilities);
+        self.logits.clone_from(&other.logits);
+    }
+
     /// The `k` most probable classes, most probable first; equal ones in the order of their ids.
     #[must_use]
     pub fn top(&self, k: usize) -> Vec<Score> {

@@ -44,6 +44,11 @@ impl Settings {
         keep: 1.0,
     };
 
+    /// Whether what changed at `since` has to stay as it is at `at`.
+    fn rests(&self, since: Instant, at: Instant) -> bool {
+        since <= at && at.saturating_duration_since(since) < self.dwell
+    }
+
     /// After so long with the same scores every label has settled: the average is within a hundredth of them, and
     /// a narrow lead has held.
     #[must_use]
@@ -87,7 +92,9 @@ impl Votes {
         self.needed
     }
 
-    fn of(self) -> u32 {
+    /// How many frames vote.
+    #[must_use]
+    pub fn of(self) -> u32 {
         self.of
     }
 

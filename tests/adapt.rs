@@ -122,6 +122,8 @@ fn in_a_cascade_the_better_model_is_asked_where_the_faster_is_not_sure() {
 fn a_cascade_for_which_there_is_no_time_is_its_faster_model() {
     let config = format!("{BOTH}policy = \"cascade\"\ncascade_below = 1.0\nmax_latency_ms = 15\n");
     let mut daemon = Daemon::in_folder(models(), &config, &[]);
+    let model = first_model(&mut daemon);
+    assert_eq!(model["model"]["name"], "small+resnet50-imagenette");
     for _ in 0..3 {
         let said = daemon.until(|message| message["type"] == "classification");
         assert_eq!(said["model"], "small", "{said}");

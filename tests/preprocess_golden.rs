@@ -240,7 +240,10 @@ fn a_region_is_seen_as_a_picture_of_its_own_would_be() {
             ..Framing::default()
         };
         preprocessor.decode(&whole).unwrap();
-        let size = preprocessor.view(&whole, &framing(area), &mut out).unwrap();
+        let (size, square) = preprocessor.view(&whole, &framing(area), &mut out).unwrap();
+        let letterbox = fit == Some(Fit::Letterbox);
+        assert_eq!(square.columns, 0..32);
+        assert_eq!(square.rows, if letterbox { 6..26 } else { 0..32 });
         assert_eq!((size.width, size.height), (200, 100));
         let alone = part(&whole, 50..131, 50..100);
         preprocessor

@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("backoff", ""),
     ("random", ""),
     ("heap", ""),
-    ("adapt", ""),
+    ("adapt", "frame"),
     ("slot", "frame"),
     // the stages
     ("source", "backoff control frame plain_file ratelimit"),

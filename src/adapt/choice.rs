@@ -43,7 +43,7 @@ mod tests {
     fn takes(ms: u64) -> Option<Cost> {
         Some(Cost {
             inference: Duration::from_millis(ms),
-            resident: 0,
+            ..Cost::default()
         })
     }
 

@@ -19,6 +19,8 @@ use super::Cost;
 const BEHIND: Duration = Duration::from_secs(5);
 const TIGHT: Duration = Duration::from_secs(3);
 const HOT: Duration = Duration::from_secs(10);
+/// Of a frame that was late nothing is known after so long.
+const FORGOTTEN: Duration = Duration::from_secs(30);
 /// A step up that is taken back within this time was a mistake.
 const RELAPSE: Duration = Duration::from_secs(600);
 /// The longest that mistakes make a step up wait.
@@ -170,6 +172,8 @@ pub struct Governor {
     /// How much slower than at the start an inference is.
     slowdown: f64,
     behind: Since,
+    /// When a frame was timed last.
+    measured: Option<Instant>,
     tight: Since,
     hot: Since,
     calm: Since,
@@ -195,6 +199,7 @@ impl Governor {
             },
             slowdown: 1.0,
             behind: Since::default(),
+            measured: None,
             tight: Since::default(),
             hot: Since::default(),
             calm: Since::default(),
@@ -274,10 +279,22 @@ impl Governor {
             self.slowdown = (spent.inference.as_secs_f64() / usual).max(1.0);
         }
         let longest = self.settings.longest;
-        let behind = readings
-            .frame
-            .zip(longest)
-            .is_some_and(|(spent, longest)| spent.preparing + spent.inference > longest);
+        let is_behind = |spent: Spent| {
+            longest.is_some_and(|longest| spent.preparing + spent.inference > longest)
+        };
+        let behind = match readings.frame {
+            Some(spent) => {
+                self.measured = Some(now);
+                is_behind(spent)
+            }
+            // frames that come seldom are as late as the last one was
+            None => {
+                self.behind.is_set()
+                    && self
+                        .measured
+                        .is_some_and(|then| now.saturating_duration_since(then) < FORGOTTEN)
+            }
+        };
         let tight = |memory: Memory| memory.stalls || memory.free < RESERVE;
         self.behind.note(behind, now);
         self.tight.note(readings.memory.is_some_and(tight), now);
@@ -302,7 +319,7 @@ impl Governor {
             Some(Cause::Memory)
         } else if self.hot.lasts(HOT, now) {
             Some(Cause::Heat)
-        } else if self.behind.lasts(BEHIND, now) {
+        } else if self.behind.lasts(BEHIND, now) && self.measured == Some(now) {
             Some(Cause::Load)
         } else {
             None
@@ -315,6 +332,10 @@ impl Governor {
         let helps = |cost: &Cost| match (present, cause) {
             (None, _) => true,
             (Some(now), Cause::Memory) => cost.resident < now.resident,
+            (Some(now), Cause::Heat) => {
+                let work = |cost: Cost| cost.inference + cost.opinion;
+                work(*cost) < work(now) && self.fits(*cost, memory, RESERVE)
+            }
             (Some(now), _) => cost.inference < now.inference && self.fits(*cost, memory, RESERVE),
         };
         let later = self.models.iter().enumerate().skip(self.rung.model + 1);

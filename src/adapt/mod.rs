@@ -11,12 +11,14 @@ pub mod still;
 use std::time::Duration;
 
 /// What a model takes of this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
     /// Of one inference, with the machine to itself.
     pub inference: Duration,
     /// Bytes of memory of the whole process with this model.
     pub resident: u64,
+    /// Of a further network's answer, where one is asked for its opinion if there is time.
+    pub opinion: Duration,
 }
 
 /// How fast it has to be.

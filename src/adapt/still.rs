@@ -8,6 +8,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::frame::Square;
+
 /// Cells of a thumbnail along one side.
 const SIDE: usize = 28;
 const CELLS: usize = SIDE * SIDE;
@@ -31,30 +33,38 @@ const GAIN: (f32, f32) = (0.5, 2.0);
 pub struct Thumbnail([f32; CELLS]);
 
 impl Thumbnail {
-    /// Of a square picture `[side][side][3]` of bytes, R and B in any order; black where there are too few bytes.
+    /// Of what is picture in a square, R and B in any order; black if nothing is.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // sums of some hundred bytes
-    pub fn of(picture: &[u8]) -> Self {
-        let side = (picture.len() / 3).isqrt();
+    pub fn of(square: &Square) -> Self {
+        let side = (square.bytes.len() / 3).isqrt();
+        let (left, top) = (square.columns.start, square.rows.start);
+        let (width, height) = (square.columns.len(), square.rows.len());
         let mut cells = [0.0; CELLS];
-        if side < SIDE {
+        let inside = square.columns.end <= side && square.rows.end <= side;
+        if !inside || width == 0 || height == 0 {
             return Self(cells);
         }
-        let edge = |cell: usize| cell * side / SIDE;
+        // one pixel at least, where there are fewer than cells
+        let part = |cell: usize, length: usize| {
+            let from = cell * length / SIDE;
+            from..((cell + 1) * length / SIDE).max(from + 1)
+        };
         for (row, cells) in cells.chunks_exact_mut(SIDE).enumerate() {
             let mut sums = [0u32; SIDE];
-            for y in edge(row)..edge(row + 1) {
-                let line = &picture[y * side * 3..][..side * 3];
+            for y in part(row, height) {
+                let line = &square.bytes[((top + y) * side + left) * 3..][..width * 3];
                 for (column, sum) in sums.iter_mut().enumerate() {
-                    let pixels = line[edge(column) * 3..edge(column + 1) * 3].chunks_exact(3);
-                    *sum += pixels
+                    let pixels = part(column, width);
+                    let bytes = &line[pixels.start * 3..pixels.end * 3];
+                    *sum += { bytes.chunks_exact(3) }
                         .map(|p| u32::from(p[0]) + 2 * u32::from(p[1]) + u32::from(p[2]))
                         .sum::<u32>();
                 }
             }
-            let rows = edge(row + 1) - edge(row);
+            let rows = part(row, height).len();
             for (column, (cell, sum)) in cells.iter_mut().zip(sums).enumerate() {
-                let columns = edge(column + 1) - edge(column);
+                let columns = part(column, width).len();
                 *cell = sum as f32 / (4 * rows * columns) as f32;
             }
         }
@@ -88,12 +98,18 @@ pub enum Verdict {
     Still,
 }
 
+/// After a change every frame is classified until so long has passed and so many were: until the label has settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settle {
+    pub time: Duration,
+    pub frames: u32,
+}
+
 /// The gate of one camera.
 #[derive(Debug)]
 pub struct StillGate {
     settings: Settings,
-    /// After a change every frame is classified for so long: until the smoothed label has settled.
-    settle: Duration,
+    settle: Settle,
     reference: Option<Reference>,
     /// Of a cell, as the median of absolute differences.
     noise: f32,
@@ -105,12 +121,14 @@ struct Reference {
     thumbnail: Thumbnail,
     classified: Instant,
     changed: Instant,
+    /// Classified since the change.
+    frames: u32,
 }
 
 impl StillGate {
     /// `settle`: how long a change takes to be the label.
     #[must_use]
-    pub fn new(settings: Settings, settle: Duration) -> Self {
+    pub fn new(settings: Settings, settle: Settle) -> Self {
         Self {
             settings,
             settle,
@@ -141,13 +159,16 @@ impl StillGate {
         let due = reference.is_none_or(|r| since(r.classified) >= self.settings.max_interval);
         // a clock that was ahead for one frame must not stop the gate
         let ahead = reference.is_some_and(|r| r.classified > at);
-        if !changed && !due && !ahead && since(moved) >= self.settle {
+        let frames = reference.filter(|_| !changed).map_or(0, |r| r.frames);
+        let settled = since(moved) >= self.settle.time && frames >= self.settle.frames;
+        if !changed && !due && !ahead && settled {
             return Verdict::Still;
         }
         self.reference = Some(Reference {
             thumbnail,
             classified: at,
             changed: moved,
+            frames: frames.saturating_add(1),
         });
         Verdict::Classify
     }

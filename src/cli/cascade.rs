@@ -21,23 +21,23 @@ pub struct Both {
     alike: bool,
     /// The frame is decoded for the second, too.
     decoded: bool,
-    /// What the first saw.
-    picture: Vec<u8>,
+    /// The first one's answer, while the second is asked.
+    first_said: Prediction,
     cascade: Cascade,
 }
 
 impl Both {
     /// Of bundles with the same labels in the same order; `takes`: what an inference of the second takes.
     #[must_use]
-    pub fn new(first: Loaded, second: Loaded, (below, pace, takes): (f32, Pace, Duration)) -> Self {
+    pub fn new(first: Loaded, second: Loaded, (below, takes): (f32, Duration)) -> Self {
         Self {
             activation: first.engine.manifest().activation,
             alike: first.preprocessing() == second.preprocessing(),
             first,
             second,
             decoded: false,
-            picture: Vec::new(),
-            cascade: Cascade::new(below, pace, takes),
+            first_said: Prediction::default(),
+            cascade: Cascade::new(below, takes),
         }
     }
 
@@ -73,7 +73,7 @@ impl Both {
         out: &mut Prediction,
     ) -> Result<(Duration, Duration), ClassifyError> {
         let preparing = if self.alike {
-            self.second.show(&self.picture)?;
+            self.second.show(self.first.shown()?)?;
             Duration::ZERO
         } else {
             if !self.decoded {
@@ -109,30 +109,41 @@ impl Classifier for Both {
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
         let Prepared {
-            picture,
+            square,
             size,
-            took: mut preparing,
+            took: preparing,
         } = self.first.prepare(frame, framing)?;
-        if !worth(picture) {
+        if !worth(&square) {
             return Ok(None);
         }
-        if self.alike {
-            self.picture.clear();
-            self.picture.extend_from_slice(picture);
-        }
-        let mut inference = self.first.infer(out)?;
+        let inference = self.first.infer(out)?;
+        let alone = Prepared::classified(size, preparing, inference);
         let sure = confidence(self.activation, &out.probabilities);
-        let asks = self.cascade.asks(sure, preparing + inference);
-        if asks {
-            let (more, second) = self.ask(frame, framing, out)?;
-            self.cascade.asked(more + second);
-            preparing += more;
-            inference += second;
+        if !self.cascade.asks(sure, preparing + inference) {
+            return Ok(Some(alone));
         }
+        self.first_said.copy_from(out);
+        let (preparing_more, second) = match self.ask(frame, framing, out) {
+            Ok(took) => took,
+            Err(error) => {
+                log::warn!(
+                    "the second model of the cascade: {error}; the first one's answer counts"
+                );
+                out.copy_from(&self.first_said);
+                return Ok(Some(alone));
+            }
+        };
+        self.cascade.asked(preparing_more + second);
+        let both = Prepared::classified(size, preparing + preparing_more, inference + second);
         Ok(Some(Classified {
-            speaker: usize::from(asks),
-            ..Prepared::classified(size, preparing, inference)
+            opinion_ms: both.inference_ms - alone.inference_ms,
+            speaker: 1,
+            ..both
         }))
+    }
+
+    fn pace(&mut self, pace: Pace) {
+        self.cascade.change(pace);
     }
 
     fn spare(&mut self, half: bool) {

@@ -1,6 +1,7 @@
 //! Which bundle `resnetd run` begins with, and which others it may change to: each is tried on this machine, and the
 //! first in the order of preference that is fast enough is taken.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use crate::cores::Threads;
 use crate::daemon::{self, Choice, Known, Others, Shelf};
 use crate::infer::room;
 use crate::label::{Labels, Prediction};
+use crate::spec::Activation;
 
 /// How many inferences are timed, after one that warms up.
 const RUNS: usize = 3;
@@ -45,8 +47,12 @@ pub fn choose_model(models: Option<&Models>, wants: Wants) -> Result<Choice, Fai
             log::warn!("a cascade is of two models, and there is only one; it answers alone");
         }
         let why = candidates.why.first;
+        let mut tasting = Tasting::of(candidates, wants);
+        tasting
+            .unknown
+            .retain(|label| !loaded.engine.labels().contains(label));
         let model = loaded.into_model(why);
-        return Ok(Tasting::of(candidates, wants).finish(model, 0));
+        return Ok(tasting.finish(model, 0));
     }
     let mut tasting = Tasting::of(candidates, wants);
     (0..tasting.paths.len()).try_for_each(|index| tasting.taste(index))?;
@@ -63,8 +69,10 @@ struct Tasting {
     costs: Vec<Option<Cost>>,
     /// Those for which there was no memory: there may be later.
     without_room: Vec<usize>,
-    /// The labels that they all have.
-    labels: Option<(PathBuf, Labels)>,
+    /// The labels that they all have, and what their scores are.
+    labels: Option<(PathBuf, Labels, Activation)>,
+    /// Those of `names` that no bundle has so far.
+    unknown: BTreeSet<String>,
     /// The last one that may be the one, so that it is not loaded twice.
     held: Option<(usize, Loaded)>,
     /// Why the first of the broken ones is.
@@ -76,6 +84,7 @@ struct Tasting {
 
 impl Tasting {
     fn of(candidates: Candidates, wants: Wants) -> Self {
+        let unknown = wants.names.keys().cloned().collect();
         Self {
             names: candidates.paths.iter().map(|path| stem(path)).collect(),
             paths: candidates.paths,
@@ -88,6 +97,7 @@ impl Tasting {
             failure: None,
             sensors: Sensors::from_environment(),
             base: resident(),
+            unknown,
         }
     }
 
@@ -116,13 +126,12 @@ impl Tasting {
             Ok((loaded, inference)) => {
                 let own = resident().saturating_sub(before);
                 let resident = self.base + own;
-                (
-                    loaded,
-                    Cost {
-                        inference,
-                        resident,
-                    },
-                )
+                let cost = Cost {
+                    inference,
+                    resident,
+                    opinion: Duration::ZERO,
+                };
+                (loaded, cost)
             }
             Err(failure) => {
                 log::warn!("{failure}; skipped");
@@ -148,10 +157,21 @@ impl Tasting {
     }
 
     fn compare_labels(&mut self, path: PathBuf, loaded: &mut Loaded) -> Result<(), Failure> {
-        let Some((other, known)) = &self.labels else {
-            self.labels = Some((path, loaded.labels()));
+        for label in loaded.engine.labels().iter() {
+            self.unknown.remove(label);
+        }
+        let activation = loaded.engine.manifest().activation;
+        let Some((other, known, theirs)) = &self.labels else {
+            self.labels = Some((path, loaded.labels(), activation));
             return Ok(());
         };
+        if *theirs != activation {
+            return Err(Failure::Model(format!(
+                "{} says one label for a picture, {} several (or the other way round), so that one cannot take the other's place",
+                other.display(),
+                path.display()
+            )));
+        }
         loaded.relabel(&self.wants.names, Some(known)).map_err(|mismatch| {
             Failure::Model(format!(
                 "{} and {} have different labels, so that one cannot take the other's place: {mismatch}; name models with the same labels, or say by [labels] what those of one are called in the other",
@@ -169,11 +189,9 @@ impl Tasting {
             }));
         };
         if let Some(below) = self.wants.cascade {
-            match pair(&self.costs, longest) {
-                Some(pair) if self.have_room(pair) => return self.cascade(pair, below),
-                _ => log::warn!(
-                    "there are no two models that are fast enough, and small enough for both to be in memory; one answers alone"
-                ),
+            match self.pair(longest) {
+                Ok((pair, one, other)) => return self.cascade(pair, (one, other), below),
+                Err(why) => log::warn!("no cascade, one model answers alone: {why}"),
             }
         }
         let loaded = self.load(index)?;
@@ -194,7 +212,7 @@ impl Tasting {
     }
 
     fn order(&self) -> Option<&Labels> {
-        self.labels.as_ref().map(|(_, labels)| labels)
+        self.labels.as_ref().map(|(_, labels, _)| labels)
     }
 
     /// Whether those of a pair that are not in memory have room there.
@@ -205,27 +223,46 @@ impl Tasting {
         self.free() >= needed
     }
 
-    /// The fastest for every frame, and the best where that is not sure.
-    fn cascade(mut self, (first, second): (usize, usize), below: f32) -> Result<Choice, Failure> {
+    /// The two of a cascade, loaded, or why there is none.
+    fn pair(
+        &mut self,
+        longest: Option<Duration>,
+    ) -> Result<((usize, usize), Loaded, Loaded), String> {
+        let (first, second) = pair(&self.costs, longest)?;
+        if !self.have_room((first, second)) {
+            return Err("there is no memory for two".into());
+        }
         // the one that is in memory before the other takes its place there
         let held = self.held.as_ref().map(|(index, _)| *index);
+        let mut load = |index| self.load(index).map_err(|failure| failure.to_string());
         let (one, other) = if held == Some(second) {
-            let second = self.load(second)?;
-            (self.load(first)?, second)
+            let other = load(second)?;
+            (load(first)?, other)
         } else {
-            (self.load(first)?, self.load(second)?)
+            (load(first)?, load(second)?)
         };
+        Ok(((first, second), one, other))
+    }
+
+    /// The fastest for every frame, and the best where that is not sure.
+    fn cascade(
+        self,
+        (first, second): (usize, usize),
+        (one, other): (Loaded, Loaded),
+        below: f32,
+    ) -> Result<Choice, Failure> {
         let (Some(fast), Some(best)) = (self.costs[first], self.costs[second]) else {
             return Err(Failure::Internal(
                 "a model of a cascade was not tried".into(),
             ));
         };
-        let both = Both::new(one, other, (below, self.wants.pace, best.inference));
+        let both = Both::new(one, other, (below, best.inference));
         let name = format!("{}+{}", self.names[first], self.names[second]);
         let model = both.into_model(below, "the fastest of the models, and the best of them");
         let cost = Cost {
             inference: fast.inference,
             resident: fast.resident + best.resident.saturating_sub(self.base),
+            opinion: best.inference,
         };
         let entry = Entry::Both {
             first,
@@ -271,6 +308,7 @@ impl Tasting {
         Some(Cost {
             inference: cost.inference.mul_f64(times),
             resident: self.base + room::resident(&self.paths[index]),
+            opinion: Duration::ZERO,
         })
     }
 
@@ -309,6 +347,10 @@ impl Tasting {
         present: usize,
     ) -> Choice {
         let (entries, known): (Vec<Entry>, Vec<Known>) = models.into_iter().unzip();
+        if !self.unknown.is_empty() {
+            let unknown: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
+            log::warn!("[labels]: no model has the label {}", unknown.join(", "));
+        }
         model.others = daemon::others(&known, present);
         let adaptive = self.wants.adaptive;
         let shelf = Box::new(Bundles {
@@ -332,15 +374,23 @@ impl Tasting {
     }
 }
 
-/// The fastest of the models, for every frame, and the first in the order of preference, where there are two, and the
-/// fastest is fast enough.
-fn pair(costs: &[Option<Cost>], longest: Option<Duration>) -> Option<(usize, usize)> {
-    let best = costs.iter().position(Option::is_some)?;
+/// The fastest of the models, for every frame, and the first in the order of preference; or why there is no such pair.
+fn pair(costs: &[Option<Cost>], longest: Option<Duration>) -> Result<(usize, usize), &'static str> {
     let measured = costs.iter().enumerate();
     let measured = measured.filter_map(|(i, cost)| Some((i, (*cost)?.inference)));
-    let (fastest, _) = measured.min_by_key(|&(_, inference)| inference)?;
+    let best = costs.iter().position(Option::is_some);
+    let fastest = measured.min_by_key(|&(_, inference)| inference);
+    let (Some(best), Some((fastest, _))) = (best, fastest) else {
+        return Err("none can be used");
+    };
     let fit = choose(&[costs[fastest]], longest).map(|(_, fit)| fit);
-    (best != fastest && fit != Some(Fit::Missed)).then_some((fastest, best))
+    if best == fastest {
+        Err("the first of the models is the fastest already")
+    } else if fit == Some(Fit::Missed) {
+        Err("not even the fastest is fast enough")
+    } else {
+        Ok((fastest, best))
+    }
 }
 
 /// Loaded, with the labels that are wanted.
@@ -419,7 +469,7 @@ impl Shelf for Bundles {
                 takes,
             }) => {
                 let (first, second) = (self.open(first)?, self.open(second)?);
-                let both = Both::new(first, second, (below, self.wants.pace, takes));
+                let both = Both::new(first, second, (below, takes));
                 Ok(both.into_model(below, ""))
             }
         }
@@ -442,18 +492,19 @@ mod tests {
     fn takes(ms: u64) -> Option<Cost> {
         Some(Cost {
             inference: Duration::from_millis(ms),
-            resident: 0,
+            ..Cost::default()
         })
     }
 
     #[test]
     fn a_cascade_is_of_the_fastest_and_the_best_if_these_are_two() {
         let all = [None, takes(80), takes(40), takes(60)];
-        assert_eq!(pair(&all, None), Some((2, 1)));
-        assert_eq!(pair(&[takes(40), takes(80)], None), None);
-        assert_eq!(pair(&[None, takes(80)], None), None);
+        assert_eq!(pair(&all, None), Ok((2, 1)));
+        assert!(pair(&[takes(40), takes(80)], None).is_err());
+        assert!(pair(&[None, takes(80)], None).is_err());
+        assert!(pair(&[None], None).is_err());
         let longest = |ms| Some(Duration::from_millis(ms));
-        assert_eq!(pair(&all, longest(50)), Some((2, 1)));
-        assert_eq!(pair(&all, longest(45)), None);
+        assert_eq!(pair(&all, longest(50)), Ok((2, 1)));
+        assert!(pair(&all, longest(45)).is_err());
     }
 }

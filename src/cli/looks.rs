@@ -70,6 +70,16 @@ pub fn of(
     regions.iter().map(look).collect()
 }
 
+/// Labels that thresholds are named for and that a model does not say.
+pub fn unknown<'a>(looks: impl Iterator<Item = &'a Look>, labels: &[String]) -> Vec<&'a str> {
+    let named = looks.flat_map(|look| look.saying.confidences.named.keys());
+    let mut found: Vec<&str> = named.map(String::as_str).collect();
+    found.retain(|name| !labels.iter().any(|label| label == name));
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 fn votes(votes: Votes) -> Option<smooth::Votes> {
     smooth::Votes::new(votes.needed, votes.of)
 }
@@ -129,7 +139,10 @@ mod tests {
                 Duration::from_millis(100)
             );
             assert!((look.saying.smoothing.keep - 0.5).abs() < f32::EPSILON);
-            assert_eq!(look.saying.confidences.named["golf ball"], 0.9);
+            assert!((look.saying.confidences.named["golf ball"] - 0.9).abs() < 1e-6);
         }
+        let labels = ["tench", "golf balls"].map(String::from);
+        assert_eq!(unknown(looks.iter(), &labels), ["golf ball"]);
+        assert!(unknown(looks.iter(), &["golf ball".to_owned()]).is_empty());
     }
 }

@@ -12,7 +12,7 @@ use crate::bundle::{self, BundleError};
 use crate::config::Models;
 use crate::cores::Threads;
 use crate::daemon::{Classified, Classifier, ClassifyError, Model, Worth};
-use crate::frame::Frame;
+use crate::frame::{Frame, Square};
 use crate::infer::Engine;
 use crate::infer::registry::OPERATORS;
 use crate::label::{Labels, Prediction};
@@ -166,13 +166,21 @@ impl Loaded {
     ) -> Result<Prepared<'_>, ClassifyError> {
         let started = Instant::now();
         let picture = self.engine.picture().map_err(failed)?;
-        let size = { &mut self.preprocessor }.view(frame, framing, picture);
-        let size = size.map_err(failed)?;
+        let viewed = { &mut self.preprocessor }.view(frame, framing, picture);
+        let (size, square) = viewed.map_err(failed)?;
         Ok(Prepared {
-            picture,
+            square,
             size,
             took: mem::take(&mut self.decoding) + started.elapsed(),
         })
+    }
+
+    /// What was prepared last.
+    pub fn shown(&mut self) -> Result<&[u8], ClassifyError> {
+        self.engine
+            .picture()
+            .map(|picture| &*picture)
+            .map_err(failed)
     }
 
     /// Takes a picture that another, which prepares them alike, has prepared.
@@ -198,7 +206,7 @@ impl Loaded {
 
 /// A part of a frame as the network sees it.
 pub struct Prepared<'a> {
-    pub picture: &'a mut [u8],
+    pub square: Square<'a>,
     /// Of the whole picture.
     pub size: ImageSize,
     pub took: Duration,
@@ -214,6 +222,7 @@ impl Prepared<'_> {
             image_height: size.height,
             preprocess_ms: milliseconds(preparing),
             inference_ms: milliseconds(inference),
+            opinion_ms: 0.0,
             speaker: 0,
         }
     }
@@ -231,12 +240,8 @@ impl Classifier for Loaded {
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError> {
-        let Prepared {
-            picture,
-            size,
-            took,
-        } = self.prepare(frame, framing)?;
-        if !worth(picture) {
+        let Prepared { square, size, took } = self.prepare(frame, framing)?;
+        if !worth(&square) {
             return Ok(None);
         }
         let inference = self.infer(out)?;

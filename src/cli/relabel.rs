@@ -56,7 +56,7 @@ impl Relabelling {
             found.ok_or_else(|| Mismatch(label.clone()))
         };
         let to = mine.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-        if labels == *own {
+        if labels == *own && mine == **own {
             return Ok(None);
         }
         Ok(Some(Self {
@@ -137,6 +137,16 @@ mod tests {
             one.apply(&mut probabilities);
             assert_eq!(probabilities, [both, 0.25]);
         }
+    }
+
+    #[test]
+    fn labels_that_change_their_names_with_each_other_do() {
+        let own = labels(["cat", "dog"]);
+        let swapped = names([("cat", "dog"), ("dog", "cat")]);
+        let mut there = asked(&own, &swapped, Some(&own)).unwrap().unwrap();
+        let mut probabilities = vec![0.75, 0.25];
+        there.apply(&mut probabilities);
+        assert_eq!(probabilities, [0.25, 0.75]);
     }
 
     #[test]

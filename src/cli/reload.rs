@@ -72,7 +72,9 @@ impl Reload for FromFile {
             None
         } else {
             let chosen = choose_model(wanted.models.as_ref(), wanted.wants());
-            Some(chosen.map_err(|failure| failure.to_string())?)
+            let chosen = chosen.map_err(|failure| failure.to_string())?;
+            wanted.warn_of_unknown_labels(&chosen.model.labels);
+            Some(chosen)
         };
         let change = Change {
             choice,
@@ -156,8 +158,8 @@ impl Bundles {
     fn of(models: Option<&Models>, mut wants: Wants) -> Self {
         // What cannot be listed is told when it is loaded.
         let paths = model::paths(models).unwrap_or_default();
-        if paths.len() < 2 {
-            wants.pace = Pace::default(); // there is no choice
+        if paths.len() < 2 || wants.adaptive {
+            wants.pace = Pace::default(); // there is no choice, or the governor makes it
         }
         let stamped = |path: PathBuf| {
             let stamp = Stamp::of(&path);

@@ -124,6 +124,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let options = Options::merge(arguments, config);
     let stop = stop_on_signals()?;
     let choice = choose_model(options.models.as_ref(), options.wants())?;
+    options.warn_of_unknown_labels(&choice.model.labels);
     let cameras = options
         .cameras
         .iter()
@@ -273,6 +274,17 @@ impl Options {
             max_latency: self.max_latency,
             dwell: self.dwell,
             still: self.still,
+        }
+    }
+
+    pub fn warn_of_unknown_labels(&self, labels: &[String]) {
+        let looks = self.cameras.iter().flat_map(|camera| &camera.looks);
+        let unknown = looks::unknown(looks, labels);
+        if !unknown.is_empty() {
+            log::warn!(
+                "[thresholds]: the model does not say {}",
+                unknown.join(", ")
+            );
         }
     }
 

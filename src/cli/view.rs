@@ -60,8 +60,7 @@ impl View {
     pub fn take(&mut self, message: &Message<'_>) -> Option<String> {
         match message {
             Message::Hello(hello) => {
-                self.cameras
-                    .retain(|(camera, _), _| hello.cameras.contains(camera));
+                self.cameras.clear();
                 let (name, version) = (printable(&hello.model.name), printable(&hello.version));
                 Some(format!("resnetd {version}, model {name}"))
             }

@@ -108,6 +108,15 @@ impl Pulse {
         self.frames.fetch_add(1, Ordering::Release);
     }
 
+    fn unfinished(&self) -> Option<Spent> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        let so_far = Duration::from_micros(self.now().saturating_sub(begun));
+        (begun != 0).then_some(Spent {
+            preparing: Duration::ZERO,
+            inference: so_far,
+        })
+    }
+
     /// The average of the frames since the last call, and begins anew. Of none but one that is looked at for longer
     /// than is between two calls, what that took so far.
     fn take(&self) -> Option<Spent> {
@@ -125,17 +134,6 @@ impl Pulse {
         Some(Spent {
             preparing: preparing?,
             inference: inference?,
-        })
-    }
-}
-
-impl Pulse {
-    fn unfinished(&self) -> Option<Spent> {
-        let begun = self.begun.load(Ordering::Relaxed);
-        let so_far = Duration::from_micros(self.now().saturating_sub(begun));
-        (begun != 0).then_some(Spent {
-            preparing: Duration::ZERO,
-            inference: so_far,
         })
     }
 }
@@ -246,7 +244,12 @@ impl Adapter {
     fn replace(&mut self, (from, to): (usize, usize), reason: Reason, why: String) -> bool {
         let (gone, is_gone) = mpsc::sync_channel(1);
         let (next, coming) = mpsc::channel();
-        self.order(Order::Next(Next::Vacate { gone, coming }));
+        let wanted = Arc::new(());
+        self.order(Order::Next(Next::Vacate {
+            wanted: Arc::downgrade(&wanted),
+            gone,
+            coming,
+        }));
         if is_gone.recv_timeout(LETTING_GO).is_err() {
             log::warn!("the present model is not let go of");
             return false;

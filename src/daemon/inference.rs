@@ -6,8 +6,8 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::adapt::{Pulse, spared};
@@ -15,10 +15,11 @@ use super::look::{Look, Part};
 use super::service::Watchdog;
 use super::view::{Introduction, Outlet, Scores, Seen, View, status};
 use super::{
-    Classified, Classifier, ClassifyError, Model, Settings, Totals, Worth, message_of, panic_text,
+    Classified, Classifier, ClassifyError, Model, Settings, Totals, Work, Worth, message_of,
+    panic_text,
 };
 use crate::adapt::governor::Effort;
-use crate::frame::Frame;
+use crate::frame::{Frame, Square};
 use crate::label::Prediction;
 use crate::publish::wire::{Message, Reason, State};
 use crate::ratelimit::RateLimit;
@@ -51,6 +52,8 @@ pub enum Next {
     Model(Box<Model>, Reason),
     /// To let go of the model, to say so, and to wait for the next: there is no room for both.
     Vacate {
+        /// Nobody holds it any more: it is not wanted after all.
+        wanted: Weak<()>,
         gone: SyncSender<()>,
         coming: Receiver<(Box<Model>, Reason)>,
     },
@@ -131,9 +134,13 @@ impl Inference {
         let mut next = self.obey();
         loop {
             match next {
-                None => {}
                 Some(Next::Model(model, reason)) => self.switch(*model, reason),
-                Some(Next::Vacate { gone, coming }) => self.vacate(&gone, &coming),
+                Some(Next::Vacate {
+                    wanted,
+                    gone,
+                    coming,
+                }) if wanted.strong_count() > 0 => self.vacate(&gone, &coming),
+                None | Some(Next::Vacate { .. }) => {}
             }
             next = self.serve(&mut buffers);
             if next.is_none() {
@@ -215,6 +222,14 @@ impl Inference {
             let view = View::begin(about, &self.settings, &meaning, &mut self.out);
             self.cameras.push(view);
         }
+        self.pace();
+    }
+
+    /// Tells the model how fast it has to be.
+    fn pace(&mut self) {
+        let looks = self.cameras.iter().map(|view| view.parts.len());
+        let pace = self.settings.pace(Work::of(looks));
+        self.model.classifier.pace(pace);
     }
 
     fn change_looks(&mut self, looks: Vec<(CameraId, Vec<Look>)>) {
@@ -227,6 +242,7 @@ impl Inference {
                 self.out.hub.forget_labels(&view.about.name);
             }
         }
+        self.pace();
     }
 
     fn change_settings(&mut self, settings: Settings) {
@@ -235,6 +251,7 @@ impl Inference {
         }
         self.slots.pace(settings.interval());
         self.settings = settings;
+        self.pace();
     }
 
     fn change_effort(&mut self, effort: Effort, reason: Reason, why: &str) {
@@ -280,6 +297,7 @@ impl Inference {
             self.effort = Effort::Full;
         }
         self.model.classifier.spare(self.effort == Effort::Least);
+        self.pace();
         let message = message_of(&self.model, reason);
         self.out.send(&Message::Model(message));
     }
@@ -308,6 +326,7 @@ impl Inference {
             let Some(part) = self.cameras[place].parts.get_mut(index) else {
                 break;
             };
+            self.watchdog.feed(Instant::now());
             self.pulse.begin();
             let outcome = look(
                 self.model.classifier.as_mut(),
@@ -323,15 +342,16 @@ impl Inference {
                     continue;
                 }
                 Outcome::Bad(error) => {
-                    return self.bad_frame(camera, frame.file.as_deref(), &error);
+                    return self.bad_frame((camera, index), frame.file.as_deref(), &error);
                 }
                 Outcome::Panicked(panic) => {
                     let error = self.panicked(panic);
-                    return self.bad_frame(camera, frame.file.as_deref(), &error);
+                    return self.bad_frame((camera, index), frame.file.as_deref(), &error);
                 }
             };
             let (preparing, inference) = (classified.preprocess_ms, classified.inference_ms);
-            self.pulse.beat(preparing, inference);
+            // what an opinion takes is within what there is, or it is not asked for
+            { &self.pulse }.beat(preparing, inference - classified.opinion_ms);
             spent = Some(spent.unwrap_or(0.0) + preparing + inference);
             let seen = Seen {
                 frame,
@@ -395,12 +415,17 @@ impl Inference {
     }
 
     /// A file is always named: it is not one of many that are alike.
-    fn bad_frame(&mut self, camera: CameraId, file: Option<&Path>, error: &ClassifyError) {
+    fn bad_frame(
+        &mut self,
+        (camera, part): (CameraId, usize),
+        file: Option<&Path>,
+        error: &ClassifyError,
+    ) {
         self.totals.bad += 1;
         let Some(view) = find(&mut self.cameras, camera) else {
             return;
         };
-        view.bad_frame(Instant::now());
+        view.bad_frame(part, Instant::now());
         let name = &view.about.name;
         if let Some(file) = file {
             let file = file.display();
@@ -434,7 +459,7 @@ fn look(
     prediction: &mut Prediction,
 ) -> Outcome {
     let framing = part.look.framing;
-    let mut worth = |picture: &[u8]| part.is_worth(picture, frame.captured);
+    let mut worth = |picture: &Square| part.is_worth(picture, frame.captured);
     // Whatever a decoder leaves behind, it begins each frame anew.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         if first {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::Settings;
 use super::view::{Introduction, Outlet, Scores, Seen};
-use crate::adapt::still::{StillGate, Thumbnail, Verdict};
+use crate::adapt::still::{Settle, StillGate, Thumbnail, Verdict};
+use crate::frame::Square;
 use crate::label::{Labels, Prediction};
 use crate::publish::wire::{self, Change, Classification, Image, Message};
-use crate::smooth::{self, Confidences, Labelling, Smoothed, Smoother};
+use crate::smooth::{self, Confidences, Labelling, Smoothed, Smoother, Votes};
 use crate::spec::{Activation, Framing};
 
 /// What is said where no label is sure enough.
@@ -77,6 +78,15 @@ impl Part {
         }
     }
 
+    /// This look in place of that of `before`: what was told is not told again, if it is the same place.
+    pub fn taking_over(mut self, before: Self) -> Self {
+        if self.look.framing == before.look.framing {
+            self.told = before.told;
+        }
+        self.dropped = before.dropped;
+        self
+    }
+
     /// By other rules from now on; of still scenes.
     pub fn change_gate(&mut self, about: &Introduction, settings: &Settings) {
         self.gate = gate(&self.look, about, settings);
@@ -102,7 +112,7 @@ impl Part {
     }
 
     /// Whether a picture, captured at `at`, shows something that was not classified yet.
-    pub fn is_worth(&mut self, picture: &[u8], at: Instant) -> bool {
+    pub fn is_worth(&mut self, picture: &Square, at: Instant) -> bool {
         let gate = self.gate.as_mut();
         gate.is_none_or(|gate| gate.see(Thumbnail::of(picture), at) == Verdict::Classify)
     }
@@ -185,7 +195,12 @@ impl Part {
 /// Pictures that have nothing to do with each other are each worth a look.
 fn gate(look: &Look, about: &Introduction, settings: &Settings) -> Option<StillGate> {
     let still = settings.still.filter(|_| !about.independent)?;
-    Some(StillGate::new(still, look.saying.smoothing.settled()))
+    let smoothing = &look.saying.smoothing;
+    let settle = Settle {
+        time: smoothing.settled(),
+        frames: smoothing.votes.map_or(0, Votes::of),
+    };
+    Some(StillGate::new(still, settle))
 }
 
 fn smoother(look: &Look, about: &Introduction, meaning: &Meaning) -> Smoother {

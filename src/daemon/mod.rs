@@ -28,7 +28,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::adapt::{Pace, governor, still};
-use crate::frame::Frame;
+use crate::frame::{Frame, Square};
 use crate::label::{Labels, Prediction};
 use crate::publish::listener::Listener;
 use crate::publish::path::Places;
@@ -49,8 +49,8 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 /// How long threads may take to end before the process ends without them.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Says of a prepared picture, `[side][side][3]` bytes as the network would see them, whether it is worth an inference.
-pub type Worth<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
+/// Says of a prepared picture, as the network would see it, whether it is worth an inference.
+pub type Worth<'a> = &'a mut dyn FnMut(&Square) -> bool;
 
 /// Turns frames into scores: preprocessing and inference.
 pub trait Classifier: Send {
@@ -69,6 +69,11 @@ pub trait Classifier: Send {
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError>;
+
+    /// How fast it has to be from now on.
+    fn pace(&mut self, pace: Pace) {
+        let _ = pace;
+    }
 
     /// From now on to leave half of the processor alone, or not.
     fn spare(&mut self, half: bool) {
@@ -93,6 +98,8 @@ pub struct Classified {
     pub image_height: u32,
     pub preprocess_ms: f32,
     pub inference_ms: f32,
+    /// Of that, what a further network took that was asked for its opinion.
+    pub opinion_ms: f32,
     /// Which of the model's networks gave the answer.
     pub speaker: usize,
 }

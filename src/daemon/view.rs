@@ -82,19 +82,37 @@ impl View {
         }
     }
 
-    /// Begins afresh with other parts of the pictures; true if they are others.
+    /// Other parts of the pictures, or the same by other rules. Those that stay as they are go on undisturbed. True if
+    /// there are others.
     pub fn change_looks(
         &mut self,
         looks: Vec<Look>,
         settings: &Settings,
         meaning: &Meaning,
     ) -> bool {
-        let others = self.about.looks != looks;
-        if others {
-            self.about.looks = looks;
-            self.parts = parts(&self.about, settings, meaning);
-        }
-        others
+        let mut before = std::mem::take(&mut self.parts);
+        let mut named = |look: &Look| {
+            let same = |part: &Part| part.look.region == look.region;
+            before
+                .iter()
+                .position(same)
+                .map(|place| before.remove(place))
+        };
+        let mut new = false;
+        let parts = looks.iter().map(|look| {
+            let begun = || Part::new(look.clone(), &self.about, settings, meaning);
+            match named(look) {
+                Some(part) if part.look == *look => part,
+                Some(part) => begun().taking_over(part),
+                None => {
+                    new = true;
+                    begun()
+                }
+            }
+        });
+        self.parts = parts.collect();
+        self.about.looks = looks;
+        new || !before.is_empty()
     }
 
     /// Another model, which has not seen the scene yet; its scores may mean something else.
@@ -129,9 +147,11 @@ impl View {
         }
     }
 
-    /// A frame could not be classified.
-    pub fn bad_frame(&mut self, now: Instant) {
-        self.count_dropped(1);
+    /// A frame could not be classified, in the parts from one on.
+    pub fn bad_frame(&mut self, from: usize, now: Instant) {
+        for part in self.parts.iter_mut().skip(from) {
+            part.dropped += 1;
+        }
         self.bad_since.get_or_insert(now);
     }
 

@@ -58,8 +58,14 @@ fn reversed(range: &Range<u32>, size: u32) -> Range<u32> {
     size - range.end..size - range.start
 }
 
-/// Turns and flips a square of `side * side` pixels of three bytes, in its place.
-pub(super) fn turn(square: &mut [u8], side: usize, framing: &Framing) {
+/// Turns and flips a square of `side * side` pixels of three bytes, in its place; and the columns and rows that are
+/// picture.
+pub(super) fn turn(
+    square: &mut [u8],
+    side: usize,
+    inside: (Range<usize>, Range<usize>),
+    framing: &Framing,
+) -> (Range<usize>, Range<usize>) {
     let (pixels, _) = square.as_chunks_mut::<3>();
     let (transposed, across, down) = match framing.turn {
         Turn::None => (false, false, false),
@@ -67,23 +73,31 @@ pub(super) fn turn(square: &mut [u8], side: usize, framing: &Framing) {
         Turn::Half => (false, true, true),
         Turn::Left => (true, false, true),
     };
+    let across = across != (framing.flip == Flip::Horizontal);
+    let down = down != (framing.flip == Flip::Vertical);
+    let (mut columns, mut rows) = inside;
     if transposed {
+        (columns, rows) = (rows, columns);
         for y in 0..side {
             for x in 0..y {
                 pixels.swap(y * side + x, x * side + y);
             }
         }
     }
-    if across != (framing.flip == Flip::Horizontal) {
+    let mirrored = |range: &Range<usize>| side - range.end..side - range.start;
+    if across {
+        columns = mirrored(&columns);
         pixels.chunks_exact_mut(side).for_each(<[_]>::reverse);
     }
-    if down != (framing.flip == Flip::Vertical) {
+    if down {
+        rows = mirrored(&rows);
         let (top, bottom) = pixels.split_at_mut(side.div_ceil(2) * side);
         let bottom = bottom.chunks_exact_mut(side).rev();
         for (above, below) in top.chunks_exact_mut(side).zip(bottom) {
             above.swap_with_slice(below);
         }
     }
+    (columns, rows)
 }
 
 #[cfg(test)]
@@ -140,7 +154,7 @@ mod tests {
         }
 
         #[test]
-        fn a_square_is_turned_as_a_picture_is(framing in framings(), side in 1u8..9) {
+        fn a_square_is_turned_as_a_picture_is(framing in framings(), side in 1u8..9, pad in (0u32..4, 0u32..4)) {
             let size = ImageSize { width: side.into(), height: side.into() };
             let at = |(x, y): (u32, u32)| [u8::try_from(x).unwrap(), u8::try_from(y).unwrap(), 7];
             let places = |place: fn((u32, u32), ImageSize, &Framing) -> (u32, u32)| -> Vec<u8> {
@@ -148,8 +162,17 @@ mod tests {
                     .flat_map(|pixel| at(place(pixel, size, &framing))).collect()
             };
             let mut square = places(|pixel, _, _| pixel);
-            turn(&mut square, side.into(), &framing);
+            let (inner, length) = ((pad.0.min(size.width - 1), pad.1.min(size.height - 1)), usize::from(side));
+            let whole = (inner.0 as usize..length, inner.1 as usize..length);
+            let (columns, rows) = turn(&mut square, length, whole, &framing);
             prop_assert_eq!(square, places(origin));
+            for y in 0..size.height {
+                for x in 0..size.width {
+                    let (from_x, from_y) = origin((x, y), size, &framing);
+                    let shown = from_x >= inner.0 && from_y >= inner.1;
+                    prop_assert_eq!(columns.contains(&(x as usize)) && rows.contains(&(y as usize)), shown);
+                }
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ mod jpeg;
 mod pixels;
 mod resample;
 
-use crate::frame::{Frame, PixelFormat};
+use crate::frame::{Frame, PixelFormat, Square};
 use crate::spec::{ChannelOrder, Fit, Framing, Preprocessing};
 
 use framing::Window;
@@ -21,8 +21,8 @@ use jpeg::Decoded;
 use pixels::Picture;
 use resample::{Plan, Scratch, Target};
 
-/// So many parts of pictures may be looked at in turns without planning anew: more than a camera has regions.
-const MOST_PLANS: usize = 32;
+/// So many parts of pictures may be looked at in turns without planning anew: 16 regions of 16 cameras.
+const MOST_PLANS: usize = 256;
 /// The largest `resize` and `crop` that are taken from a bundle, in pixels.
 const MAX_SIDE: u32 = 8192;
 
@@ -109,7 +109,8 @@ impl Preprocessor {
     /// not to be used.
     pub fn run(&mut self, frame: &Frame, out: &mut [u8]) -> Result<ImageSize, PreprocessError> {
         self.decode(frame)?;
-        self.view(frame, &Framing::default(), out)
+        let (size, _) = self.view(frame, &Framing::default(), out)?;
+        Ok(size)
     }
 
     /// Decodes a frame, if that is to be done, for [`view`](Self::view).
@@ -124,16 +125,16 @@ impl Preprocessor {
     }
 
     /// As [`run`](Self::run), of a part of the frame that was [decoded](Self::decode) last; the size is that of the
-    /// whole picture, upright.
+    /// whole picture, upright. With what was written, and where in it there is picture.
     ///
     /// # Errors
     /// As of [`run`](Self::run).
-    pub fn view(
+    pub fn view<'o>(
         &mut self,
         frame: &Frame,
         framing: &Framing,
-        out: &mut [u8],
-    ) -> Result<ImageSize, PreprocessError> {
+        out: &'o mut [u8],
+    ) -> Result<(ImageSize, Square<'o>), PreprocessError> {
         if out.len() != self.output_len() {
             return Err(PreprocessError::OutputSize {
                 have: out.len(),
@@ -147,14 +148,21 @@ impl Preprocessor {
         let window = framing::window(picture.size(), framing);
         let target = self.target(framing.fit);
         let place = planned(&mut self.plans, window, target);
+        let mut inside = (0..0, 0..0);
         if let Some((_, _, plan)) = self.plans.get(place) {
             plan.run(&picture, &mut self.scratch, out);
+            inside = plan.inside();
         }
-        framing::turn(out, self.target.crop as usize, framing);
+        let (columns, rows) = framing::turn(out, self.target.crop as usize, inside, framing);
         if self.order == ChannelOrder::Bgr {
             out.chunks_exact_mut(3).for_each(|pixel| pixel.swap(0, 2));
         }
-        Ok(framing::upright(picture.size(), framing.turn))
+        let square = Square {
+            bytes: out,
+            columns,
+            rows,
+        };
+        Ok((framing::upright(picture.size(), framing.turn), square))
     }
 
     /// With another fit than the bundle's all of the picture's part is to be seen. Beside a picture torchvision's

@@ -82,6 +82,11 @@ impl Plan {
         }
     }
 
+    /// Which columns and rows of the output are picture.
+    pub(super) fn inside(&self) -> (Range<usize>, Range<usize>) {
+        (self.x.inside(), self.y.inside())
+    }
+
     /// Resizes and crops the part of `picture` that this was made for, into `out`, RGB. The picture must have it.
     pub(super) fn run(&self, picture: &Picture<'_>, scratch: &mut Scratch, out: &mut [u8]) {
         #[cfg(target_arch = "x86_64")]
@@ -187,6 +192,11 @@ impl Axis {
             axis.starts.push(part.start + moved);
         }
         axis
+    }
+
+    /// The outputs that are made of something.
+    fn inside(&self) -> Range<usize> {
+        self.pad..self.pad + self.starts.len()
     }
 
     /// The source pixels that are used at all.

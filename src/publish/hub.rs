@@ -116,11 +116,17 @@ impl Hub {
         self.wake();
     }
 
-    /// What a camera showed is not told to new subscribers any more: it has other regions now.
+    /// What a camera showed is not told to new subscribers any more: it has other regions now. A `hello` tells those
+    /// that are there to forget it, too.
     pub fn forget_labels(&self, camera: &str) {
-        if let Some(camera) = self.lock().camera(camera) {
+        let mut state = self.lock();
+        if let Some(camera) = state.camera(camera) {
             camera.classifications.clear();
         }
+        let line = Arc::clone(&state.hello);
+        state.ring.push(|buffer| buffer.extend_from_slice(&line));
+        drop(state);
+        self.wake();
     }
 
     /// The cameras that there are now.

@@ -79,12 +79,17 @@ impl Ballots {
         self.0.get(class).map_or(0, |ballots| ballots.count_ones())
     }
 
-    /// The class with the most votes, if that is enough; of equals the one that was voted for last.
-    pub(super) fn elected(&self, votes: Votes) -> Option<usize> {
+    /// The class with the most votes, if that is enough; of equals the one that holds, else the one that was voted for
+    /// last.
+    pub(super) fn elected(&self, votes: Votes, holds: Option<usize>) -> Option<usize> {
         let enough = |(_, ballots): &(usize, &u128)| ballots.count_ones() >= votes.needed();
-        let by_votes = |(_, ballots): &(usize, &u128)| {
+        let by_votes = |(class, ballots): &(usize, &u128)| {
             let since = ballots.trailing_zeros();
-            (ballots.count_ones(), u32::MAX - since)
+            (
+                ballots.count_ones(),
+                holds == Some(*class),
+                u32::MAX - since,
+            )
         };
         let found = self.0.iter().enumerate().filter(enough);
         found.max_by_key(by_votes).map(|(class, _)| class)

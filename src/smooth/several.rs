@@ -86,8 +86,7 @@ impl Several {
                 }
                 None => thresholds.reached(class, average.of(class), *on, settings.keep),
             };
-            let rests = *since <= at && at.saturating_duration_since(*since) < settings.dwell;
-            if wanted != *on && (first || !rests) {
+            if wanted != *on && (first || !settings.rests(*since, at)) {
                 (*on, *since) = (wanted, at);
                 flipped = true;
             }

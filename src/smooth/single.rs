@@ -33,12 +33,16 @@ impl Single {
         at: Instant,
     ) -> Option<Smoothed> {
         let held = self.held.map(|held| held.class);
-        let own = |class: usize| held == Some(Some(class));
-        // of this frame, or of the average
+        let reached = |class: usize, values: &[f32]| {
+            let own = held == Some(Some(class));
+            let value = values.get(class).copied().unwrap_or(0.0);
+            thresholds.reached(class, value, own, settings.keep)
+        };
+        // of this frame, or of the average: the one that leads, else the one that holds, if it is sure
         let claim = |values: &[f32]| {
-            let class = best(values)?;
-            let reached = thresholds.reached(class, values[class], own(class), settings.keep);
-            Some(reached.then_some(class))
+            let leader = best(values)?;
+            let sure = [Some(leader), held.flatten()].into_iter().flatten();
+            Some(sure.into_iter().find(|&class| reached(class, values)))
         };
         let claimed = claim(average.values())?;
         let next = match settings.votes {
@@ -47,14 +51,13 @@ impl Single {
                 let unknown = frame.len();
                 let place = claimed.unwrap_or(unknown);
                 self.ballots.add(unknown + 1, votes, |class| class == place);
-                let elected = self.ballots.elected(votes);
+                let holds = held.map(|class| class.unwrap_or(unknown));
+                let elected = self.ballots.elected(votes, holds);
                 elected.map(|place| (place != unknown).then_some(place))
             }
             None => self.leads(claimed, average, settings, at),
         };
-        let rests = self.held.is_some_and(|held| {
-            at.saturating_duration_since(held.since) < settings.dwell && held.since <= at
-        });
+        let rests = self.held.is_some_and(|held| settings.rests(held.since, at));
         let next = next.filter(|&next| held != Some(next) && !rests);
         if let Some(class) = next {
             self.held = Some(Held { class, since: at });

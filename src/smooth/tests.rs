@@ -189,6 +189,29 @@ fn by_votes_a_label_holds_that_enough_of_the_last_frames_had() {
 }
 
 #[test]
+fn of_as_many_votes_the_label_that_holds_wins() {
+    let settings = Settings {
+        votes: Votes::new(2, 4),
+        ..Settings::default()
+    };
+    let mut smoother = with(settings, &[], Labelling::Single);
+    let frames: Vec<[f32; 2]> = (0..40)
+        .map(|i| if i % 2 == 0 { [0.9, 0.1] } else { [0.1, 0.9] })
+        .collect();
+    let seen = feed(&mut smoother, Instant::now(), &frames);
+    assert_eq!(said(&seen), [Some(0)]);
+}
+
+#[test]
+fn a_label_that_holds_stays_while_another_leads_that_is_not_sure() {
+    let mut frames = vec![[0.9, 0.1]; 60];
+    frames.extend([[0.45, 0.47]; 150]);
+    let mut smoother = with(Settings::default(), &[0.5, 0.5], Labelling::Single);
+    let seen = feed(&mut smoother, Instant::now(), &frames);
+    assert_eq!(said(&seen), [Some(0)]);
+}
+
+#[test]
 fn votes_are_one_to_a_hundred_and_no_more_than_frames() {
     assert!(Votes::new(0, 5).is_none() && Votes::new(6, 5).is_none());
     assert!(Votes::new(1, 101).is_none() && Votes::new(0, 0).is_none());

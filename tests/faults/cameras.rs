@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use resnetd::daemon::{Camera, Classified, Classifier, ClassifyError, Options, Totals, Worth};
-use resnetd::frame::{Frame, PixelFormat};
+use resnetd::frame::{Frame, PixelFormat, Square};
 use resnetd::label::Prediction;
 use resnetd::preprocess::Preprocessor;
 use resnetd::publish::wire::{Classification, Message, State};
@@ -116,7 +116,7 @@ impl Classifier for ByBrightness {
         let size = size.map_err(|error| ClassifyError {
             message: error.to_string(),
         })?;
-        if !worth(&picture) {
+        if !worth(&Square::full(&picture)) {
             return Ok(None);
         }
         let sum: f32 = picture.iter().map(|&byte| f32::from(byte)).sum();
@@ -127,6 +127,7 @@ impl Classifier for ByBrightness {
             image_height: size.height,
             preprocess_ms: 0.1,
             inference_ms: 0.1,
+            opinion_ms: 0.0,
             speaker: 0,
         }))
     }

@@ -33,6 +33,14 @@ impl Machine {
             slowness: Arc::new(AtomicU32::new(40)),
         };
         machine.write("sys/class/thermal/thermal_zone0/type", "cpu-thermal");
+        machine.write(
+            "sys/class/thermal/thermal_zone0/trip_point_0_type",
+            "passive\n",
+        );
+        machine.write(
+            "sys/class/thermal/thermal_zone0/trip_point_0_temp",
+            "85000\n",
+        );
         machine.degrees(50);
         machine.free_mib(1000);
         machine
@@ -93,6 +101,7 @@ fn known((index, ms, mib): (usize, u64, u64)) -> Known {
         cost: Some(Cost {
             inference: Duration::from_millis(ms),
             resident: mib << 20,
+            opinion: Duration::ZERO,
         }),
         measured: true,
     }
@@ -110,6 +119,7 @@ impl FakeShelf {
             share: if index == 0 { 1.0 } else { 0.5 },
         }));
         model.info.name = NAMES[index].into();
+        model.speakers = vec![NAMES[index].into()];
         model
     }
 }

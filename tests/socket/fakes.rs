@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use resnetd::daemon::{Camera, Classified, Classifier, ClassifyError, Model, Worth};
-use resnetd::frame::Frame;
+use resnetd::frame::{Frame, Square};
 use resnetd::label::Prediction;
 use resnetd::publish::wire::ModelInfo;
 use resnetd::source::{Event, Source};
@@ -100,7 +100,7 @@ impl Classifier for ByByte {
                 message: "torn".into(),
             });
         }
-        if !worth(&picture(class)) {
+        if !worth(&Square::full(&picture(class))) {
             return Ok(None);
         }
         out.probabilities.clear();
@@ -111,6 +111,7 @@ impl Classifier for ByByte {
             image_height: 3,
             preprocess_ms: 0.5,
             inference_ms: 1.0,
+            opinion_ms: 0.0,
             speaker: 0,
         }))
     }

@@ -117,6 +117,40 @@ fn other_regions_count_at_once_and_the_camera_goes_on() {
 }
 
 #[test]
+fn other_rules_for_one_region_tell_nothing_again() {
+    let (acts, source) = scripted(true);
+    let (reloader, reload) = Reloader::new();
+    let running = Running::start(vec![camera(source)], Box::new(BySide), |options| {
+        options.cameras[0].looks = vec![region("door", left()), region("yard", right())];
+        options.reload = Some(reload);
+    });
+    let mut subscriber = running.subscribe();
+    acts.send(Act::Frame(1)).unwrap();
+    let both = owned([("door", "parachute"), ("yard", "golf ball")]);
+    assert_eq!(seen(&mut subscriber, 2), both);
+    subscriber.until(|message| matches!(message, Message::Change(_)));
+    let (told, is_told) = std::sync::mpsc::channel();
+    reloader.ask(move || {
+        told.send(()).unwrap();
+        let mut same = the_same("front");
+        let mut door = region("door", left());
+        door.saying.confidences.usual = Some(0.2);
+        same.looks = vec![door, region("yard", right())];
+        change(None, vec![same])
+    });
+    is_told.recv().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    acts.send(Act::Frame(1)).unwrap();
+    assert_eq!(seen(&mut subscriber, 2), both);
+    acts.send(Act::Frame(0)).unwrap();
+    let next = subscriber.until(|message| classification(message).is_none());
+    let Message::Change(first) = next else {
+        panic!("{next:?}")
+    };
+    assert_eq!(first.from.as_deref(), Some("parachute"));
+}
+
+#[test]
 fn a_label_below_its_threshold_is_unknown() {
     let (acts, source) = scripted(true);
     let running = Running::start(vec![camera(source)], Box::new(ByByte), |options| {

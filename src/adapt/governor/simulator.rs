@@ -62,6 +62,7 @@ pub fn cost(ms: u64, mib: u64) -> Cost {
     Cost {
         inference: Duration::from_millis(ms),
         resident: mib * MIB,
+        opinion: Duration::ZERO,
     }
 }
 

@@ -46,6 +46,82 @@ fn load_brings_it_down_within_seconds_and_calm_up_again() {
     assert!((460..470).contains(&up.second), "{up:?}");
 }
 
+/// A frame every `every` seconds, each of which takes `ms`.
+fn seldom(governor: &mut Governor, (every, ms): (u32, u64), seconds: u32) -> Vec<Step> {
+    let start = Instant::now();
+    let step = |second: u32| {
+        let frame = second.is_multiple_of(every).then_some(Spent {
+            preparing: Duration::ZERO,
+            inference: Duration::from_millis(ms),
+        });
+        governor.step(&Readings {
+            at: start + Duration::from_secs(second.into()),
+            frame,
+            memory: None,
+            heat: Heat::Unknown,
+        })
+    };
+    (1..=seconds)
+        .map(step)
+        .filter(|step| *step != Step::Stay)
+        .collect()
+}
+
+#[test]
+fn frames_that_come_seldom_are_late_as_well() {
+    let models = || vec![Some(cost(160, 90)), Some(cost(90, 65))];
+    let mut governor = Governor::new(settings(), models(), 0);
+    let moves = seldom(&mut governor, (4, 300), 20);
+    assert!(
+        matches!(
+            moves[..],
+            [
+                Step::Move {
+                    cause: Cause::Load,
+                    ..
+                },
+                ..
+            ]
+        ),
+        "{moves:?}"
+    );
+    let mut one = Governor::new(settings(), models(), 0);
+    assert_eq!(
+        seldom(&mut one, (100, 300), 250),
+        [],
+        "each is forgotten before the next"
+    );
+}
+
+#[test]
+fn heat_and_no_load_takes_a_cascade_to_its_faster_model_and_calm_back() {
+    let both = Cost {
+        opinion: Duration::from_millis(160),
+        ..cost(90, 110)
+    };
+    let mut machine = Simulator::new(settings(), &[both, cost(90, 65)], 400 * MIB);
+    machine.run(GOOD.lasting(600));
+    machine.run(
+        Weather {
+            ambient: 47.0,
+            ..GOOD
+        }
+        .lasting(900),
+    );
+    let first = machine.events[0];
+    assert_eq!(
+        (first.to, first.cause),
+        (rung(1, Effort::Full), Cause::Heat)
+    );
+    machine.run(GOOD.lasting(7200));
+    assert_eq!(machine.governor.rung(), rung(0, Effort::Full));
+    machine.run(Weather { load: 4.0, ..GOOD }.lasting(60));
+    assert_eq!(
+        machine.stuck.last().map(|(_, cause)| *cause),
+        Some(Cause::Load)
+    );
+}
+
 #[test]
 fn a_hiccup_is_no_trouble() {
     let mut machine = machine();

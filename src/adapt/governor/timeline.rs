@@ -21,6 +21,9 @@ const DEGREES: (f64, f64) = (40.0, 90.0);
 const LANES: f64 = 160.0;
 const LANE: f64 = 24.0;
 
+/// A cause has room in so much.
+const WORD: f64 = 45.0;
+
 /// What is going on, and for how long.
 const AFTERNOON: [(&str, Weather); 6] = [
     (
@@ -70,11 +73,10 @@ const AFTERNOON: [(&str, Weather); 6] = [
 ];
 
 /// One lane each.
-const RUNGS: [(&str, Rung); 4] = [
+const RUNGS: [(&str, Rung); 3] = [
     ("ResNet101", rung(0, Effort::Full)),
     ("ResNet50", rung(1, Effort::Full)),
     ("half of the time", rung(1, Effort::Half)),
-    ("a quarter", rung(1, Effort::Quarter)),
 ];
 
 const fn rung(model: usize, effort: Effort) -> Rung {
@@ -168,6 +170,11 @@ fn draw() -> String {
             .iter()
             .position(|(_, rung)| *rung == event.to)
             .unwrap_or(0);
+        let stays = { machine.events.iter() }.find(|next| next.second > event.second);
+        let until = stays.map_or(moments.len(), |next| next.second as usize);
+        if x(until) - x(event.second as usize) < WORD {
+            continue;
+        }
         text(
             &mut body,
             "t",

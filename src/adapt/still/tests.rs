@@ -5,7 +5,10 @@ use crate::random::Random;
 use proptest::prelude::*;
 
 const FRAME: Duration = Duration::from_millis(100);
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Settle = Settle {
+    time: Duration::from_secs(2),
+    frames: 0,
+};
 
 /// A scene: a slope with squares, in levels.
 fn scene(seed: u64) -> Thumbnail {
@@ -162,11 +165,15 @@ fn a_thumbnail_has_the_mean_of_each_part() {
     for y in 0..8 {
         picture[(y * side + 16) * 3..][..24].fill(200);
     }
-    let thumbnail = Thumbnail::of(&picture);
+    let thumbnail = Thumbnail::of(&Square::full(&picture));
     assert_eq!(thumbnail.0[2], 200.0);
     assert_eq!(thumbnail.0.iter().sum::<f32>(), 200.0);
-    assert_eq!(Thumbnail::of(&vec![77; 50 * 50 * 3]).0, [77.0; CELLS]);
-    assert_eq!(Thumbnail::of(&[1; 300]).0, [0.0; CELLS]);
+    assert_eq!(
+        Thumbnail::of(&Square::full(&[77; 50 * 50 * 3])).0,
+        [77.0; CELLS]
+    );
+    assert_eq!(Thumbnail::of(&Square::full(&[9; 300])).0, [9.0; CELLS]);
+    assert_eq!(Thumbnail::of(&Square::full(&[])).0, [0.0; CELLS]);
 }
 
 proptest! {
@@ -196,4 +203,40 @@ proptest! {
         gate.see(thumbnail(&values[..CELLS]), at);
         gate.see(thumbnail(&values[CELLS..]), at + FRAME);
     }
+}
+
+#[test]
+fn what_lies_beside_the_picture_is_not_looked_at() {
+    let bytes: Vec<u8> = (0..40 * 40)
+        .flat_map(|i| {
+            if (10..30).contains(&(i / 40)) {
+                [50; 3]
+            } else {
+                [200; 3]
+            }
+        })
+        .collect();
+    let square = Square {
+        rows: 10..30,
+        ..Square::full(&bytes)
+    };
+    assert_eq!(Thumbnail::of(&square).0, [50.0; CELLS]);
+}
+
+#[test]
+fn a_change_is_looked_at_until_enough_frames_have_had_their_say() {
+    let settle = Settle {
+        frames: 5,
+        ..SETTLE
+    };
+    let mut gate = StillGate::new(Settings::default(), settle);
+    let (scene, mut at) = (scene(1), Instant::now());
+    // one frame in two seconds
+    let seen: Vec<bool> = (0..8)
+        .map(|_| {
+            at += Duration::from_secs(2);
+            gate.see(scene.clone(), at) == Verdict::Classify
+        })
+        .collect();
+    assert_eq!(seen, [true, true, true, true, true, false, false, false]);
 }
