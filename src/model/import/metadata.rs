@@ -312,8 +312,21 @@ mod tests {
         let lanczos = RESNET50_A1.replace("bicubic", "lanczos");
         let error = Options::default().preprocessing(&timm(&lanczos).unwrap());
         assert!(error.unwrap_err().to_string().contains("lanczos"));
-        let error = timm(&RESNET50_A1.replace("\"center\"", "\"squash\"")).unwrap_err();
-        assert!(error.to_string().contains("squash"), "{error}");
+        let error = timm(&RESNET50_A1.replace("\"center\"", "\"random\"")).unwrap_err();
+        assert!(error.to_string().contains("random"), "{error}");
+    }
+
+    #[test]
+    fn timms_ways_to_crop_are_ours() {
+        for (theirs, ours) in [
+            ("center", Fit::Crop),
+            ("border", Fit::Letterbox),
+            ("squash", Fit::Squash),
+        ] {
+            let text = RESNET50_A1.replace("\"center\"", &format!("\"{theirs}\""));
+            let found = Options::default().preprocessing(&timm(&text).unwrap());
+            assert_eq!(found.unwrap().fit, ours, "{theirs}");
+        }
     }
 
     #[test]
