@@ -11,12 +11,13 @@ use super::cascade::Both;
 use super::machine;
 use super::model::{Candidates, Loaded, candidates};
 use super::relabel::Names;
+use super::shelf::{Bundles, Entry, relabelled, warm};
 use crate::adapt::choice::{Fit, choose};
 use crate::adapt::sensors::Sensors;
 use crate::adapt::{Cost, Pace};
 use crate::config::Models;
 use crate::cores::Threads;
-use crate::daemon::{self, Choice, Known, Others, Shelf};
+use crate::daemon::{self, Choice, Known, Others};
 use crate::infer::room;
 use crate::label::{Labels, Prediction};
 use crate::spec::Activation;
@@ -393,21 +394,6 @@ fn pair(costs: &[Option<Cost>], longest: Option<Duration>) -> Result<(usize, usi
     }
 }
 
-/// Loaded, with the labels that are wanted.
-fn relabelled(path: &Path, wants: &Wants, order: Option<&Labels>) -> Result<Loaded, Failure> {
-    let mut loaded = Loaded::load(path, wants.threads)?;
-    let relabelled = loaded.relabel(&wants.names, order);
-    relabelled.map_err(|mismatch| Failure::Model(format!("{}: {mismatch}", path.display())))?;
-    Ok(loaded)
-}
-
-/// Loaded, and its memory touched by one inference.
-fn warm(path: &Path, wants: &Wants) -> Result<Loaded, Failure> {
-    let mut loaded = relabelled(path, wants, None)?;
-    loaded.engine.run(&mut Prediction::default())?;
-    Ok(loaded)
-}
-
 /// With how long an inference takes.
 fn timed(mut loaded: Loaded) -> Result<(Loaded, Duration), Failure> {
     let mut prediction = Prediction::default();
@@ -424,56 +410,6 @@ fn timed(mut loaded: Loaded) -> Result<(Loaded, Duration), Failure> {
 /// Bytes of memory of this process now.
 fn resident() -> u64 {
     machine::resident().unwrap_or_default()
-}
-
-/// What can run: a bundle by its place among the candidates, or two as one.
-#[derive(Debug, Clone, Copy)]
-enum Entry {
-    One(usize),
-    Both {
-        first: usize,
-        second: usize,
-        below: f32,
-        /// An inference of the second.
-        takes: Duration,
-    },
-}
-
-/// The files of the models, for when another is wanted.
-struct Bundles {
-    paths: Vec<PathBuf>,
-    entries: Vec<Entry>,
-    labels: Labels,
-    wants: Wants,
-}
-
-impl Bundles {
-    fn open(&self, index: usize) -> Result<Loaded, String> {
-        let path = self.paths.get(index).ok_or("there is no such model")?;
-        let mut loaded = warm(path, &self.wants).map_err(|failure| failure.to_string())?;
-        { loaded.relabel(&self.wants.names, Some(&self.labels)) }
-            .map_err(|mismatch| format!("{} has other labels now: {mismatch}", path.display()))?;
-        Ok(loaded)
-    }
-}
-
-impl Shelf for Bundles {
-    fn load(&mut self, model: usize) -> Result<daemon::Model, String> {
-        match self.entries.get(model) {
-            None => Err("there is no such model".into()),
-            Some(&Entry::One(index)) => Ok(self.open(index)?.into_model("")),
-            Some(&Entry::Both {
-                first,
-                second,
-                below,
-                takes,
-            }) => {
-                let (first, second) = (self.open(first)?, self.open(second)?);
-                let both = Both::new(first, second, (below, takes));
-                Ok(both.into_model(below, ""))
-            }
-        }
-    }
 }
 
 fn stem(path: &Path) -> String {

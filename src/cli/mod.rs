@@ -20,6 +20,7 @@ mod progress;
 mod relabel;
 mod reload;
 mod run;
+mod shelf;
 pub mod view;
 mod watch;
 #[cfg(feature = "tools")]

@@ -1,11 +1,9 @@
 //! What two networks give together where the better one is asked only if the other is not sure: how often it is asked
 //! and how often the answer is right, for each bar that "sure" may be.
 
-use super::confidence::Answer;
+use super::confidence::{Answer, surest};
 use super::eval::{Evaluation, share};
-use crate::infer::activation::probabilities;
 use crate::label::Prediction;
-use crate::spec::Activation;
 
 /// Bars that are tried: never, and always, are the networks alone.
 const BARS: [f32; 11] = [0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995, 1.1];
@@ -66,14 +64,8 @@ pub fn cheapest(curve: &[Step]) -> Option<Step> {
 fn confidences(answers: &[Answer], temperature: f32) -> Vec<f32> {
     let mut prediction = Prediction::default();
     let of = |answer: &Answer| {
-        prediction.probabilities.resize(answer.logits.len(), 0.0);
-        probabilities(
-            Activation::Softmax,
-            temperature,
-            &answer.logits,
-            &mut prediction.probabilities,
-        );
-        prediction.top(1).first().map_or(0.0, |top| top.confidence)
+        let top = surest(&answer.logits, temperature, &mut prediction);
+        top.map_or(0.0, |top| top.confidence)
     };
     answers.iter().map(of).collect()
 }
@@ -100,6 +92,7 @@ mod tests {
                 .collect(),
             answers: answers.iter().map(answer).collect(),
             macs,
+            temperature: None,
         }
     }
 

@@ -3,7 +3,7 @@
 //! label.
 
 use crate::infer::activation::probabilities;
-use crate::label::Prediction;
+use crate::label::{Prediction, Score};
 use crate::spec::Activation;
 
 /// Temperatures that are tried, as natural logarithms: e^-3 to e^3.
@@ -76,6 +76,14 @@ fn likelihood<'a>(answers: impl Iterator<Item = &'a Answer>, temperature: f64) -
         .sum()
 }
 
+/// The most probable class; `prediction` is where that is found out.
+pub fn surest(logits: &[f32], temperature: f32, prediction: &mut Prediction) -> Option<Score> {
+    let found = &mut prediction.probabilities;
+    found.resize(logits.len(), 0.0);
+    probabilities(Activation::Softmax, temperature, logits, found);
+    prediction.top(1).first().copied()
+}
+
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -85,14 +93,7 @@ fn calibration_error<'a>(answers: impl Iterator<Item = &'a Answer>, temperature:
     let mut bins = [(0usize, 0usize, 0.0f64); BINS];
     let (mut prediction, mut all) = (Prediction::default(), 0usize);
     for Answer { logits, truth } in answers {
-        prediction.probabilities.resize(logits.len(), 0.0);
-        probabilities(
-            Activation::Softmax,
-            temperature,
-            logits,
-            &mut prediction.probabilities,
-        );
-        let Some(&top) = prediction.top(1).first() else {
+        let Some(top) = surest(logits, temperature, &mut prediction) else {
             continue;
         };
         let confidence = f64::from(top.confidence);

@@ -27,6 +27,8 @@ pub struct Evaluation {
     pub answers: Vec<Answer>,
     /// Multiply-adds for one picture.
     pub macs: u64,
+    /// As the bundle has it.
+    pub temperature: Option<f32>,
 }
 
 /// Runs every picture of `set` through the bundle at `path`.
@@ -37,6 +39,7 @@ pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, Mod
     let Manifest {
         labels,
         preprocessing,
+        confidence,
         ..
     } = Bundle::open(path, OPERATORS)?.manifest;
     let truth = set.classes(&labels)?;
@@ -82,6 +85,7 @@ pub fn evaluate(path: &std::path::Path, set: &Dataset) -> Result<Evaluation, Mod
         predicted,
         answers,
         macs,
+        temperature: confidence.map(|fitted| fitted.temperature),
     })
 }
 

@@ -25,7 +25,7 @@ const LANE: f64 = 24.0;
 const WORD: f64 = 45.0;
 
 /// What is going on, and for how long.
-const AFTERNOON: [(&str, Weather); 6] = [
+const AFTERNOON: [(&str, Weather); 5] = [
     (
         "",
         Weather {
@@ -59,14 +59,7 @@ const AFTERNOON: [(&str, Weather); 6] = [
     (
         "",
         Weather {
-            seconds: 1500,
-            ..GOOD
-        },
-    ),
-    (
-        "",
-        Weather {
-            seconds: 480,
+            seconds: 1980,
             ..GOOD
         },
     ),

@@ -7,9 +7,7 @@ use clap::Parser;
 use serde_json::json;
 
 use super::curve::{self, Series};
-use crate::bundle::Bundle;
 use crate::cli::Failure;
-use crate::infer::registry::OPERATORS;
 use crate::model::cascade::{self, Step};
 use crate::model::confidence::{self, Fitted};
 use crate::model::dataset::Dataset;
@@ -131,12 +129,13 @@ impl Args {
                 path.display()
             )));
         }
-        let manifest = Bundle::open(&self.bundle, OPERATORS)?.manifest;
-        if manifest.confidence.is_none() && fitted.is_none() {
+        let temperature = fitted
+            .map(|fitted| fitted.temperature)
+            .or(first.temperature);
+        if temperature.is_none() {
             log::warn!("how sure it may be is not known; --fit-temperature finds it out");
         }
-        let temperature = fitted.map_or(manifest.temperature(), |fitted| fitted.temperature);
-        let steps = cascade::curve(first, second, temperature);
+        let steps = cascade::curve(first, second, temperature.unwrap_or(1.0));
         if let Some(path) = &self.plot {
             super::write(path, picture(&steps, first.answers.len() / 2).as_bytes())?;
         }
