@@ -25,9 +25,17 @@
 //! | `still_gate` | false | while nothing changes before a camera its frames need not be classified; off, because whoever compares frame with label expects one for each |
 //! | `still_fps` | 5 | how often a still scene is looked at: often enough not to be noticed |
 //! | `max_interval_s` | 10 | a still scene is classified again after so long |
+//! | `[http]` with `listen` | no page | `listen = "127.0.0.1:8080"`: a page to look at, metrics, health (docs/PAGE.md) |
+//! | its `token_file`, `insecure` | only this machine's own programs may look | a `listen` that others can reach needs a token, the password of any user; or `insecure = true` |
+//! | its `hosts` | addresses, `localhost` and the machine's name | further names by which a reverse proxy calls it |
+//! | its `preview_fps` | 5 | of the moving picture: enough to see what happens, a few percent of a core while somebody looks |
 //! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
 //!
 //! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
+
+mod http;
+
+pub use http::{Address, Http, PreviewFps};
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -90,6 +98,8 @@ pub struct Config {
     pub still_gate: bool,
     pub still_fps: Option<Fps>,
     pub max_interval_s: Option<NonZeroUsize>,
+    #[serde(default)]
+    pub http: Http,
 }
 
 /// What becomes of the model after the start.

@@ -34,3 +34,4 @@ pub mod slot;
 pub mod smooth;
 pub mod source;
 pub mod spec;
+pub mod telemetry;

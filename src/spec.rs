@@ -60,8 +60,8 @@ pub struct Framing {
 }
 
 /// By how much a picture is turned clockwise to be upright, in degrees.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u32")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub enum Turn {
     #[default]
     None,
@@ -84,8 +84,19 @@ impl TryFrom<u32> for Turn {
     }
 }
 
+impl From<Turn> for u32 {
+    fn from(turn: Turn) -> Self {
+        match turn {
+            Turn::None => 0,
+            Turn::Right => 90,
+            Turn::Half => 180,
+            Turn::Left => 270,
+        }
+    }
+}
+
 /// A picture in a mirror, after its turn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flip {
     #[default]
@@ -128,6 +139,17 @@ impl Area {
         let boundary = |share: f32| (f64::from(share) * f64::from(size)).round() as u32;
         let first = boundary(from).min(size.saturating_sub(1));
         first..boundary(to).max(first + 1)
+    }
+
+    /// Left, top, width and height.
+    #[must_use]
+    pub fn shares(&self) -> [f32; 4] {
+        [
+            self.left,
+            self.top,
+            self.right - self.left,
+            self.bottom - self.top,
+        ]
     }
 
     /// Its columns and rows in a picture of a width and height, none of them 0.

@@ -132,9 +132,38 @@ fn features_have_the_sizes_of_the_network_and_their_average() {
 }
 
 #[test]
+fn a_map_says_what_each_place_adds_to_a_score() {
+    let bundle = common::tiny_int8();
+    let runs = [0, 2, 5].map(|k| engine(&bundle, k, Threads::ONE));
+    for class in 0..runs[0].1.logits.len() {
+        // what the mean of a map lacks of the logit is the class's bias, the same for every picture
+        let biases = runs.each_ref().map(|(engine, prediction)| {
+            let map = engine.map(&[class]).unwrap();
+            assert_eq!((map.rows, map.columns, map.values.len()), (7, 7, 49));
+            prediction.logits[class] - map.values.iter().sum::<f32>() / 49.0
+        });
+        let off = biases.map(|bias| (bias - biases[0]).abs());
+        let size = runs[0]
+            .1
+            .logits
+            .iter()
+            .fold(0.0, |a: f32, b| a.max(b.abs()));
+        assert!(
+            off.iter().all(|off| *off < 0.02 * size),
+            "{class}: {biases:?}"
+        );
+    }
+    let engine = &runs[0].0;
+    let sum = |classes: &[usize]| engine.map(classes).unwrap().values[17];
+    assert!((sum(&[0, 1]) - sum(&[0]) - sum(&[1])).abs() < 1e-3);
+    assert_eq!(engine.map(&[1000]), None);
+}
+
+#[test]
 fn a_float_network_has_no_features_and_names_its_nodes() {
     let (mut engine, _) = engine(&common::tiny_float(), 0, Threads::ONE);
     assert_eq!(engine.features(), None);
+    assert_eq!(engine.map(&[0]), None);
     let mut nodes = 0;
     let mut out = Prediction::default();
     engine.run_timed(&mut out, |_, _| nodes += 1).unwrap();

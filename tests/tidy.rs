@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("backoff", ""),
     ("random", ""),
     ("heap", ""),
+    ("telemetry", ""),
     ("adapt", "frame"),
     ("slot", "frame"),
     // the stages
@@ -34,14 +35,14 @@ const ARROWS: &[(&str, &str)] = &[
     ("preprocess", "frame spec"),
     ("infer", "bundle cores kernels label spec"),
     ("smooth", "label"),
-    ("publish", "frame label ratelimit spec"),
+    ("publish", "frame label plain_file ratelimit spec telemetry"),
     // beside them
     ("bundle", "plain_file spec"),
     ("kernels", ""),
     // those who know the stages
     (
         "daemon",
-        "adapt backoff bundle config frame infer kernels label preprocess publish ratelimit slot smooth source spec",
+        "adapt backoff bundle config frame infer kernels label preprocess publish ratelimit slot smooth source spec telemetry",
     ),
     (
         "cli",

@@ -109,6 +109,7 @@ def run(args):
     state = checkpoint.begin(args.out, args.resume, settings)
     torch.manual_seed(args.seed)
     network, prepared, begun, settled = start(args, sets.labels)
+    network.freeze(args.freeze.split(",") if args.freeze else [])
     about = {
         "arch": network.plan.name, "labels": sets.labels, "folders": sets.folders,
         "resize": args.resize or args.crop, "crop": args.crop, **prepared,

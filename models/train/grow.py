@@ -38,6 +38,16 @@ def spread(old, new):
     return places
 
 
+def old_blocks(old, new):
+    """The names, in the grown network, of the blocks that are not new."""
+    return [
+        f"layer{number}.{place}"
+        for number, counts in enumerate(zip(old, new), 1)
+        for place, (_, added) in enumerate(spread(*counts))
+        if not added
+    ]
+
+
 def _block(tensors, prefix):
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
 
@@ -62,3 +72,4 @@ def run(args):
     about = export.described(texts) | {"arch": network.plan.name}
     export.write(args.out, network.state_dict(), about)
     print(f"{args.out}: {about['arch']}, says what {args.weights} says")
+    print("blocks that were there before: " + ",".join(old_blocks(resnet.plan_of(tensors).blocks, blocks)))

@@ -33,7 +33,7 @@ class Training:
 
     def _groups(self, decay):
         """No decay on biases and batch normalization (He et al., "Bag of Tricks", 2018)."""
-        found = [p for module in (self.network, self.objective) for p in module.parameters()]
+        found = [p for module in (self.network, self.objective) for p in module.parameters() if p.requires_grad]
         return [
             {"params": [p for p in found if p.ndim > 1], "weight_decay": decay},
             {"params": [p for p in found if p.ndim <= 1], "weight_decay": 0.0},

@@ -100,6 +100,24 @@ class ResNet(nn.Module):
                 inputs = block.widths[-1]
             self.add_module(f"layer{number}", nn.Sequential(*made))
         self.fc = nn.Linear(inputs, plan.classes)
+        self.frozen = []  # modules, in a list: registered once, under their own names
+
+    def freeze(self, prefixes):
+        """The parts that are called so (conv1, layer2, layer3.0) keep their weights and their batch statistics."""
+        parts = dict(self.named_modules())
+        for prefix in prefixes:
+            if not prefix or prefix not in parts:
+                raise BadWeights(f"no part called {prefix!r}: there are conv1, bn1, layer1, layer1.0 and so on")
+            parts[prefix].requires_grad_(False)
+            self.frozen.append(parts[prefix])
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            raise BadWeights("every part is frozen: nothing is left to train")
+
+    def train(self, mode=True):
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def stages(self):
         return [getattr(self, f"layer{number}") for number in range(1, len(self.plan.stages) + 1)]

@@ -31,7 +31,9 @@ and the checkpoint from which --resume goes on: with the very same steps, or, wi
 The teacher sees the same crops. If its classes are others, the student learns them with a second head that is thrown away.""",
     "grow": """
   train.py grow resnet50.safetensors --to resnet101 -o grown.safetensors
-  train.py fit train.tar --from grown.safetensors --epochs 10 --out runs/r101""",
+  train.py fit train.tar --from grown.safetensors --epochs 10 --out runs/r101
+
+Its last line names the blocks that were there before: what --freeze takes, to train the new ones alone.""",
     "export": """
   train.py export runs/mine -o mine.safetensors
   train.py export resnet50.pth --labels labels.txt --resize 232 --crop 224 -o resnet50.safetensors
@@ -83,6 +85,7 @@ def training(command):
     )
     command.add_argument("--arch", default="resnet50", help="without --from: a name, or blocks per stage as 1,1,1,1 [%(default)s]")
     command.add_argument("--width", type=count, default=64, help="without --from: channels of the first layer [%(default)s]")
+    command.add_argument("--freeze", metavar="PART,...", help="parts that stay as they are, as in conv1,bn1,layer1,layer3.0")
     length = command.add_mutually_exclusive_group(required=True)
     length.add_argument("--epochs", type=count, help="how long: passes over the pictures")
     length.add_argument("--minutes", type=positive, help="how long: the schedule ends by then, whatever the machine's speed")

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::governor::{Heat, Memory};
+pub use heat::Gauge;
 use heat::HeatSensors;
 use memory::MemorySensors;
 pub use memory::{limits_have_no_effect, value};
@@ -40,6 +41,11 @@ impl Sensors {
     /// How warm it is, and in words why.
     pub fn heat(&mut self) -> (Heat, String) {
         self.heat.read()
+    }
+
+    /// The same in figures.
+    pub fn gauge(&mut self) -> Gauge {
+        self.heat.gauge()
     }
 
     /// `None` where Linux does not say.

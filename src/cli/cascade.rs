@@ -7,6 +7,7 @@ use crate::adapt::Pace;
 use crate::adapt::cascade::Cascade;
 use crate::daemon::{Classified, Classifier, ClassifyError, Model, Worth};
 use crate::frame::Frame;
+use crate::infer::ActivationMap;
 use crate::label::Prediction;
 use crate::spec::{Activation, Framing};
 
@@ -21,6 +22,8 @@ pub struct Both {
     alike: bool,
     /// The frame is decoded for the second, too.
     decoded: bool,
+    /// The last answer is the second one's.
+    second_spoke: bool,
     /// The first one's answer, while the second is asked.
     first_said: Prediction,
     cascade: Cascade,
@@ -36,6 +39,7 @@ impl Both {
             first,
             second,
             decoded: false,
+            second_spoke: false,
             first_said: Prediction::default(),
             cascade: Cascade::new(below, takes),
         }
@@ -116,6 +120,7 @@ impl Classifier for Both {
         if !worth(&square) {
             return Ok(None);
         }
+        self.second_spoke = false;
         let inference = self.first.infer(out)?;
         let alone = Prepared::classified(size, preparing, inference);
         let sure = confidence(self.activation, &out.probabilities);
@@ -133,6 +138,7 @@ impl Classifier for Both {
                 return Ok(Some(alone));
             }
         };
+        self.second_spoke = true;
         self.cascade.asked(preparing_more + second);
         let both = Prepared::classified(size, preparing + preparing_more, inference + second);
         Ok(Some(Classified {
@@ -140,6 +146,19 @@ impl Classifier for Both {
             speaker: 1,
             ..both
         }))
+    }
+
+    fn seen(&self) -> [f32; 4] {
+        self.first.seen()
+    }
+
+    fn map(&self, class_id: usize) -> Option<ActivationMap> {
+        let spoke = if self.second_spoke {
+            &self.second
+        } else {
+            &self.first
+        };
+        spoke.map(class_id)
     }
 
     fn pace(&mut self, pace: Pace) {

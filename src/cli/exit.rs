@@ -7,6 +7,7 @@ use crate::config::ConfigError;
 use crate::daemon::DaemonError;
 use crate::infer::EngineError;
 use crate::publish::SocketError;
+use crate::publish::http::HttpError;
 use crate::source::SourceError;
 
 /// Shown below `--help`. Code 2 is given by the parser of the arguments itself.
@@ -30,6 +31,8 @@ pub enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
+    Exposed(HttpError),
+    #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("{0}")]
     Model(String),
@@ -50,6 +53,7 @@ impl Failure {
         match self {
             Self::Internal(_) | Self::Engine(EngineError::Run(_)) => 1,
             Self::Config(_)
+            | Self::Exposed(_)
             | Self::Engine(
                 EngineError::Isa(_) | EngineError::Winograd(_) | EngineError::Threads { .. },
             ) => 3,
@@ -66,7 +70,10 @@ impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         match error {
             DaemonError::Socket(error) => Self::Socket(error),
-            DaemonError::Thread(_) | DaemonError::Panicked(_) => Self::Internal(error.to_string()),
+            DaemonError::Http(error @ HttpError::Exposed(_)) => Self::Exposed(error),
+            DaemonError::Http(HttpError::Thread(_))
+            | DaemonError::Thread(_)
+            | DaemonError::Panicked(_) => Self::Internal(error.to_string()),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod lines;
 mod looks;
 mod machine;
 mod model;
+mod page;
 #[cfg(feature = "pages")]
 pub mod pages;
 mod progress;

@@ -13,8 +13,8 @@ use crate::config::Models;
 use crate::cores::Threads;
 use crate::daemon::{Classified, Classifier, ClassifyError, Model, Worth};
 use crate::frame::{Frame, Square};
-use crate::infer::Engine;
 use crate::infer::registry::OPERATORS;
+use crate::infer::{ActivationMap, Engine};
 use crate::label::{Labels, Prediction};
 use crate::preprocess::{ImageSize, Preprocessor};
 use crate::publish::wire::ModelInfo;
@@ -246,6 +246,17 @@ impl Classifier for Loaded {
         }
         let inference = self.infer(out)?;
         Ok(Some(Prepared::classified(size, took, inference)))
+    }
+
+    fn seen(&self) -> [f32; 4] {
+        self.preprocessor.seen()
+    }
+
+    fn map(&self, class_id: usize) -> Option<ActivationMap> {
+        match &self.relabelling {
+            None => self.engine.map(&[class_id]),
+            Some(relabelling) => self.engine.map(&relabelling.origins(class_id)),
+        }
     }
 
     fn spare(&mut self, half: bool) {

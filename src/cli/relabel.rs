@@ -71,6 +71,12 @@ impl Relabelling {
         &self.labels
     }
 
+    /// The bundle's classes that are called as this one.
+    pub fn origins(&self, class_id: usize) -> Vec<usize> {
+        let same = |&class: &usize| self.to[class] == class_id;
+        (0..self.to.len()).filter(same).collect()
+    }
+
     /// Of labels that are called the same the probabilities add up, if there is only one to a picture; else the
     /// surest counts.
     pub fn apply(&mut self, probabilities: &mut Vec<f32>) {
@@ -122,6 +128,7 @@ mod tests {
         there.apply(&mut probabilities);
         assert_eq!(probabilities, [0.125, 0.5, 0.25]);
         assert_eq!(*there.labels(), order);
+        assert_eq!(there.origins(1), [0]);
     }
 
     #[test]
@@ -136,6 +143,7 @@ mod tests {
             let mut probabilities = vec![0.5, 0.25, 0.25];
             one.apply(&mut probabilities);
             assert_eq!(probabilities, [both, 0.25]);
+            assert_eq!(one.origins(0), [0, 1]);
         }
     }
 

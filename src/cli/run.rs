@@ -14,11 +14,12 @@ use super::cascade;
 use super::choice::{Wants, choose_model};
 use super::console::Console;
 use super::looks;
+use super::page;
 use super::relabel::Names;
 use super::reload::FromFile;
 use super::view::Screen;
 use crate::adapt::{governor, still};
-use crate::config::{Config, Fps, Models, Policy, Share};
+use crate::config::{Address, Config, Fps, Http, Models, Policy, Share};
 use crate::control::Controls;
 use crate::cores::Threads;
 use crate::daemon::{self, Camera, Look, Settings, Work};
@@ -41,6 +42,7 @@ Examples:
   resnetd run --source http://192.168.1.20:8080/stream.mjpg
   ffmpeg -i video.mp4 -f mjpeg -q:v 3 - | resnetd run --source mjpeg:-
   resnetd run --config /etc/resnetd/resnetd.toml
+  resnetd run --http 127.0.0.1:8080             also a page to look at
 
 Labels are shown on a terminal and published on the socket; `resnetd watch` reads it.
 A camera that the configuration names may be away: it is watched when it comes. The configuration is
@@ -69,6 +71,9 @@ pub struct Arguments {
     /// How many threads run the network [default: one for each performance core]
     #[arg(long, value_name = "N")]
     threads: Option<Threads>,
+    /// Address and port of a page to look at, as 127.0.0.1:8080 [default: no page]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<Address>,
     /// End after so many classified frames, with a summary
     #[arg(long, value_name = "N")]
     frames: Option<NonZeroU64>,
@@ -91,6 +96,7 @@ pub struct Options {
     names: Names,
     dwell: Duration,
     still: Option<still::Settings>,
+    pub http: Http,
 }
 
 /// A camera as it is asked for.
@@ -150,6 +156,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             places: Places::from_environment(),
             frames: options.frames,
             observer: console.as_ref().map(Console::observer),
+            http: page::settings(&options.http),
             reload: Some(Box::new(reload)),
         },
         &stop,
@@ -263,6 +270,10 @@ impl Options {
             still: file
                 .still_gate
                 .then(|| still_settings(file.still_fps, file.max_interval_s)),
+            http: Http {
+                listen: flags.http.or(file.http.listen),
+                ..file.http
+            },
         }
     }
 

@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use super::preview::Preview;
 use super::{Camera, Reopen, panic_text};
 use crate::backoff::Backoff;
 use crate::frame::Frame;
@@ -16,7 +17,7 @@ const WAIT: Duration = Duration::from_millis(250);
 const LOST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Captures until the source ends or the camera is not wanted any more.
-pub fn run(id: CameraId, camera: Camera, slots: &Slots) {
+pub fn run(id: CameraId, camera: Camera, slots: &Slots, preview: &Preview) {
     let Camera {
         name,
         source,
@@ -37,6 +38,7 @@ pub fn run(id: CameraId, camera: Camera, slots: &Slots) {
         match next {
             Ok(Event::Frame) => {
                 backoff.reset();
+                preview.offer(&frame);
                 deliver(id, &mut frame, keep(source.as_ref()), slots);
             }
             Ok(Event::Timeout) => {}

@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::inference::Order;
+use super::preview::{Preview, Previews};
 use super::view::Introduction;
 use super::{Camera, DaemonError, capture, spawn};
 use crate::slot::{CameraId, Slots};
@@ -17,6 +18,7 @@ const LETTING_GO: Duration = Duration::from_secs(3);
 pub struct Fleet {
     slots: Arc<Slots>,
     orders: Sender<Order>,
+    previews: Arc<Previews>,
     running: Vec<Running>,
 }
 
@@ -28,10 +30,11 @@ struct Running {
 }
 
 impl Fleet {
-    pub fn new(slots: Arc<Slots>, orders: Sender<Order>) -> Self {
+    pub fn new(slots: Arc<Slots>, orders: Sender<Order>, previews: Arc<Previews>) -> Self {
         Self {
             slots,
             orders,
+            previews,
             running: Vec::new(),
         }
     }
@@ -47,7 +50,10 @@ impl Fleet {
         for camera in wanted {
             let running = self.running.iter().find(|running| same(running, &camera));
             match running {
-                Some(running) => kept.push((running.camera, camera.looks)),
+                Some(running) => {
+                    self.previews.look(&camera.name, &camera.looks);
+                    kept.push((running.camera, camera.looks));
+                }
                 None => added.push(camera),
             }
         }
@@ -58,19 +64,25 @@ impl Fleet {
         }
         for running in &removed {
             self.slots.remove(running.camera);
+            self.previews.forget(&running.name);
         }
         wait_for(&removed, LETTING_GO);
         let added: Vec<(CameraId, Camera)> = added
             .into_iter()
             .map(|camera| (self.slots.add(), camera))
             .collect();
+        let previews = added
+            .iter()
+            .map(|(_, camera)| self.previews.watch(&camera.name, &camera.looks));
+        let previews: Vec<Arc<Preview>> = previews.collect();
         let _ = self.orders.send(Order::Cameras {
             removed: removed.iter().map(|running| running.camera).collect(),
             added: added.iter().map(introduction).collect(),
         });
         added
             .into_iter()
-            .try_for_each(|(id, camera)| self.start(id, camera))
+            .zip(previews)
+            .try_for_each(|((id, camera), preview)| self.start(id, camera, preview))
     }
 
     /// Whether a thread still runs.
@@ -80,10 +92,17 @@ impl Fleet {
             .any(|running| !running.thread.is_finished())
     }
 
-    fn start(&mut self, id: CameraId, camera: Camera) -> Result<(), DaemonError> {
+    fn start(
+        &mut self,
+        id: CameraId,
+        camera: Camera,
+        preview: Arc<Preview>,
+    ) -> Result<(), DaemonError> {
         let (name, key) = (camera.name.clone(), camera.key.clone());
         let slots = Arc::clone(&self.slots);
-        let thread = spawn("capture", move || capture::run(id, camera, &slots))?;
+        let thread = spawn("capture", move || {
+            capture::run(id, camera, &slots, &preview);
+        })?;
         self.running.push(Running {
             camera: id,
             name,

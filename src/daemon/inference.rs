@@ -157,6 +157,7 @@ impl Inference {
         let mut scores = Scores::new();
         while !self.is_done() {
             self.watchdog.feed(Instant::now());
+            self.out.telemetry.turn();
             let taken = self.slots.take(&mut buffers.frame, TURN);
             // After taking: a frame of a new camera comes after the order that tells of it.
             let next = self.obey();
@@ -213,6 +214,7 @@ impl Inference {
             let name = &view.about.name;
             log::info!("{name}: not watched any more");
             self.out.send(&status(name, State::Stopping, None));
+            self.out.telemetry.forget(name);
         }
         let gone = gone.iter().map(|view| view.about.name.as_str());
         let new = added.iter().map(|about| about.name.as_str());
@@ -270,6 +272,7 @@ impl Inference {
         let _ = gone.try_send(());
         while !self.slots.over() {
             self.watchdog.feed(Instant::now());
+            self.out.telemetry.turn();
             match coming.recv_timeout(TURN) {
                 Ok((model, reason)) => return self.switch(*model, reason),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -360,6 +363,12 @@ impl Inference {
                 model: speakers.get(classified.speaker).map_or("", String::as_str),
                 labels,
             };
+            if let Some(preview) = &self.cameras[place].preview
+                && let Some(part) = self.cameras[place].parts.get(index)
+            {
+                let classifier = self.model.classifier.as_ref();
+                preview.classified((&part.look, frame), classifier, prediction, labels);
+            }
             self.cameras[place].publish(index, &seen, prediction, scores, &mut self.out);
         }
         self.panics = 0;

@@ -10,6 +10,7 @@ mod capture;
 mod fleet;
 mod inference;
 mod look;
+mod preview;
 mod reload;
 mod service;
 mod view;
@@ -29,18 +30,23 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::adapt::{Pace, governor, still};
 use crate::frame::{Frame, Square};
+use crate::infer::ActivationMap;
 use crate::label::{Labels, Prediction};
+use crate::publish::http::{self, Http};
 use crate::publish::listener::Listener;
 use crate::publish::path::Places;
+use crate::publish::pictures::Pictures;
 use crate::publish::wire::{self, Message, ModelInfo, State};
 use crate::publish::{Hub, Publisher, SocketError};
 use crate::slot::Slots;
 use crate::source::Source;
 use crate::spec::{Activation, Framing};
+use crate::telemetry::Telemetry;
 use adapt::{Adapter, Pulse};
 use fleet::Fleet;
 use inference::Inference;
 use look::Meaning;
+use preview::Previews;
 use reload::Reloading;
 use view::Outlet;
 
@@ -48,6 +54,8 @@ use view::Outlet;
 const HEARTBEAT: Duration = Duration::from_millis(100);
 /// How long threads may take to end before the process ends without them.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Frames per second that are kept for those who look, where nobody can.
+const PREVIEW_FPS: f32 = 1.0;
 
 /// Says of a prepared picture, as the network would see it, whether it is worth an inference.
 pub type Worth<'a> = &'a mut dyn FnMut(&Square) -> bool;
@@ -69,6 +77,17 @@ pub trait Classifier: Send {
         worth: Worth,
         out: &mut Prediction,
     ) -> Result<Option<Classified>, ClassifyError>;
+
+    /// What of the upright picture was looked at last: left, top, width and height in shares of it.
+    fn seen(&self) -> [f32; 4] {
+        [0.0, 0.0, 1.0, 1.0]
+    }
+
+    /// Where in what was looked at last the score of a class comes from; `None` if that is not known of this network.
+    fn map(&self, class_id: usize) -> Option<ActivationMap> {
+        let _ = class_id;
+        None
+    }
 
     /// How fast it has to be from now on.
     fn pace(&mut self, pace: Pace) {
@@ -217,6 +236,8 @@ pub struct Options {
     /// End after so many classified frames.
     pub frames: Option<u64>,
     pub observer: Option<Observer>,
+    /// The page and what belongs to it, if wanted.
+    pub http: Option<http::Settings>,
     /// Knows when something else is wanted.
     pub reload: Option<Box<dyn Reload>>,
 }
@@ -236,6 +257,8 @@ pub struct Totals {
 pub enum DaemonError {
     #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error(transparent)]
+    Http(#[from] http::HttpError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
     #[error("a thread failed beyond repair ({0}); please report this with the lines above")]
@@ -243,7 +266,7 @@ pub enum DaemonError {
 }
 
 /// Runs until `stop` is set, the last source has ended or `frames` are classified.
-pub fn run(options: Options, stop: &AtomicBool) -> Result<Totals, DaemonError> {
+pub fn run(mut options: Options, stop: &AtomicBool) -> Result<Totals, DaemonError> {
     let names: Vec<String> = options
         .cameras
         .iter()
@@ -258,19 +281,30 @@ pub fn run(options: Options, stop: &AtomicBool) -> Result<Totals, DaemonError> {
     let start = message_of(&options.choice.model, wire::Reason::Start);
     let hub = Arc::new(Hub::new(&names, &start).map_err(SocketError::Serve)?);
     let publisher = Publisher::start(Arc::clone(&hub), listener)?;
+    let fps = { options.http.as_ref() }.map_or(PREVIEW_FPS, |http| http.preview_fps);
+    let (telemetry, previews) = (Arc::<Telemetry>::default(), Arc::new(Previews::new(fps)));
+    let inside = http::Inside {
+        hub: Arc::clone(&hub),
+        telemetry: Arc::clone(&telemetry),
+        pictures: Arc::clone(&previews) as Arc<dyn Pictures>,
+    };
+    let http = { options.http.take() }
+        .map(|settings| Http::start(settings, inside))
+        .transpose()?;
     let what = format!(
         "model {}, labels on {socket}",
         options.choice.model.info.name
     );
     log::info!("{what}");
 
-    let threads = Threads::start(options, &hub)?;
+    let threads = Threads::start(options, &hub, (telemetry, previews))?;
     service::ready(&what);
     let outcome = threads.watch(stop, &publisher);
     service::stopping();
     for name in hub.cameras() {
         hub.publish(&view::status(&name, State::Stopping, None));
     }
+    drop(http);
     drop(publisher);
     outcome
 }
@@ -294,18 +328,24 @@ struct Threads {
 }
 
 impl Threads {
-    fn start(options: Options, hub: &Arc<Hub>) -> Result<Self, DaemonError> {
+    fn start(
+        options: Options,
+        hub: &Arc<Hub>,
+        (telemetry, previews): (Arc<Telemetry>, Arc<Previews>),
+    ) -> Result<Self, DaemonError> {
         let slots = Arc::new(Slots::new());
         let (orders, received) = mpsc::channel();
         let Choice { model, others } = options.choice;
         let work = Work::of(options.cameras.iter().map(|camera| camera.looks.len()));
         let pulse = Arc::new(Pulse::default());
-        let mut fleet = Fleet::new(Arc::clone(&slots), orders.clone());
+        let mut fleet = Fleet::new(Arc::clone(&slots), orders.clone(), Arc::clone(&previews));
         fleet.change(options.cameras)?;
         let (ended, outcome) = mpsc::sync_channel(1);
         let out = Outlet {
             hub: Arc::clone(hub),
             observer: options.observer,
+            telemetry,
+            previews,
         };
         let inference = Inference::new(
             model,

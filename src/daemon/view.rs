@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::look::{Look, Meaning, Part, named};
+use super::preview::{Preview, Previews};
 use super::{Classified, Observer, Settings};
 use crate::frame::Frame;
 use crate::label::{Prediction, Score};
 use crate::publish::Hub;
 use crate::publish::wire::{self, Message, Scored, State, Status, Timing};
 use crate::slot::CameraId;
+use crate::telemetry::{Frames, Telemetry};
 
 /// How many classes of a frame are published.
 const TOP: usize = 5;
@@ -19,6 +21,8 @@ const TOP: usize = 5;
 pub struct Outlet {
     pub hub: Arc<Hub>,
     pub observer: Option<Observer>,
+    pub telemetry: Arc<Telemetry>,
+    pub previews: Arc<Previews>,
 }
 
 impl Outlet {
@@ -47,6 +51,9 @@ pub struct View {
     pub about: Introduction,
     pub ended: bool,
     pub parts: Vec<Part>,
+    pub frames: Arc<Frames>,
+    /// Where people look at its pictures.
+    pub preview: Option<Arc<Preview>>,
     state: State,
     /// Why, as it was told.
     detail: Option<String>,
@@ -65,6 +72,8 @@ impl View {
         out.send(&status(&about.name, State::Starting, None));
         Self {
             parts: parts(&about, settings, meaning),
+            frames: out.telemetry.watch(&about.name),
+            preview: out.previews.find(&about.name),
             about,
             state: State::Starting,
             detail: None,
@@ -127,6 +136,7 @@ impl View {
 
     /// A frame showed in all its parts what was classified last. How long the camera may be left alone.
     pub fn is_still(&mut self) -> Duration {
+        self.frames.still.add(1);
         self.bad_since = None;
         let looks = self.parts.iter().map(Part::leave_alone);
         let shortest = looks.min().filter(|_| self.about.live);
@@ -141,6 +151,8 @@ impl View {
 
     /// A frame has come. While none can be classified that says nothing new.
     pub fn arrived(&mut self, dropped: u64, out: &mut Outlet) {
+        self.frames.captured.add(dropped + 1);
+        self.frames.dropped.add(dropped);
         self.count_dropped(dropped);
         if self.state != State::Stale || self.bad_since.is_none() {
             self.enter(State::Streaming, None, out);
@@ -149,6 +161,7 @@ impl View {
 
     /// A frame could not be classified, in the parts from one on.
     pub fn bad_frame(&mut self, from: usize, now: Instant) {
+        self.frames.unreadable.add(1);
         for part in self.parts.iter_mut().skip(from) {
             part.dropped += 1;
         }

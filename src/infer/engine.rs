@@ -13,6 +13,7 @@ use super::activation::probabilities;
 use super::features::{Features, Kept};
 use super::inspect::{self, LayerInfo};
 use super::layer::{self, Buffers};
+use super::map::ActivationMap;
 use super::quiet;
 use super::registry::{self, OPERATORS, nnef};
 use super::room;
@@ -172,6 +173,14 @@ impl Engine {
     #[must_use]
     pub fn features(&self) -> Option<Features<'_>> {
         self.kept.as_ref().and_then(Kept::features)
+    }
+
+    /// Where in the last picture the scores of these classes come from, together; nothing before the first, and of a
+    /// network that does not end with an average and an int8 layer.
+    #[must_use]
+    pub fn map(&self, classes: &[usize]) -> Option<ActivationMap> {
+        let dense = ActivationMap::dense(self.state.model())?;
+        ActivationMap::of(dense, &self.features()?.last, classes)
     }
 
     /// The picture to classify, for the caller to fill: `crop * crop` pixels of three bytes in the

@@ -10,6 +10,7 @@ pub mod engine;
 mod features;
 pub mod inspect;
 mod layer;
+mod map;
 pub mod observe;
 
 pub mod qadd;
@@ -24,3 +25,4 @@ pub mod room;
 pub mod weights;
 pub use engine::{Engine, EngineError};
 pub use features::{FeatureMap, Features};
+pub use map::ActivationMap;

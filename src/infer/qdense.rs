@@ -74,6 +74,20 @@ impl QDense {
         }
     }
 
+    /// The same with scores as they are.
+    #[must_use]
+    pub(super) fn unrounded(self) -> Self {
+        Self {
+            rounded: None,
+            ..self
+        }
+    }
+
+    /// A score for each class of as many features as the layer reads.
+    pub(super) fn scores(&self, pool: &Pool, x: &[u8], scores: &mut [f32]) {
+        self.weights.backend.dense(pool, &self.dense, x, scores);
+    }
+
     #[must_use]
     pub fn macs(&self) -> u64 {
         (self.dense.weights.out_c * self.dense.weights.depth) as u64
@@ -91,7 +105,7 @@ impl Layer for QDense {
         let x = inputs[0].try_as_plain_ram()?.as_slice::<u8>()?;
         let mut out = out.try_as_plain_ram_mut()?;
         let scores = out.as_slice_mut::<f32>()?;
-        self.weights.backend.dense(pool, &self.dense, x, scores);
+        self.scores(pool, x, scores);
         if let Some(quant) = self.rounded {
             let (rule, scale) = (Requant::rounding(quant, false), quant.scale.get());
             for score in scores {

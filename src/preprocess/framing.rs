@@ -53,6 +53,22 @@ pub(super) fn window(size: ImageSize, framing: &Framing) -> Window {
     Window { columns, rows }
 }
 
+/// Where a part of a picture as it is laid out (left, top, width and height in shares) is when the picture is upright.
+pub(super) fn upright_share(part: [f32; 4], framing: &Framing) -> [f32; 4] {
+    let [left, top, width, height] = part;
+    let [left, top, width, height] = match framing.turn {
+        Turn::None => part,
+        Turn::Right => [1.0 - top - height, left, height, width],
+        Turn::Half => [1.0 - left - width, 1.0 - top - height, width, height],
+        Turn::Left => [top, 1.0 - left - width, height, width],
+    };
+    match framing.flip {
+        Flip::None => [left, top, width, height],
+        Flip::Horizontal => [1.0 - left - width, top, width, height],
+        Flip::Vertical => [left, 1.0 - top - height, width, height],
+    }
+}
+
 /// The range as counted from the other end.
 fn reversed(range: &Range<u32>, size: u32) -> Range<u32> {
     size - range.end..size - range.start
@@ -150,6 +166,23 @@ mod tests {
                     let inside = columns.contains(&x) && rows.contains(&y);
                     prop_assert_eq!(window.columns.contains(&from_x) && window.rows.contains(&from_y), inside);
                 }
+            }
+        }
+
+        #[test]
+        fn the_share_of_a_window_is_that_of_the_area_once_upright(framing in framings(), width in 1u32..40, height in 1u32..40) {
+            let size = ImageSize { width, height };
+            let shares = |columns: &Range<u32>, rows: &Range<u32>, size: ImageSize| {
+                let share = |part: u32, of: u32| f32::from(u16::try_from(part).unwrap()) / f32::from(u16::try_from(of).unwrap());
+                [share(columns.start, size.width), share(rows.start, size.height),
+                 share(columns.end - columns.start, size.width), share(rows.end - rows.start, size.height)]
+            };
+            let window = window(size, &framing);
+            let whole = upright(size, framing.turn);
+            let (columns, rows) = framing.area.pixels(whole.width, whole.height);
+            let found = upright_share(shares(&window.columns, &window.rows, size), &framing);
+            for (found, wanted) in found.into_iter().zip(shares(&columns, &rows, whole)) {
+                prop_assert!((found - wanted).abs() < 1e-5, "{} is not {}", found, wanted);
             }
         }
 

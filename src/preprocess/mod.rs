@@ -11,7 +11,10 @@ mod convert;
 mod framing;
 mod jpeg;
 mod pixels;
+mod reduce;
 mod resample;
+
+pub use reduce::Reducer;
 
 use crate::frame::{Frame, PixelFormat, Square};
 use crate::spec::{ChannelOrder, Fit, Framing, Preprocessing};
@@ -68,6 +71,7 @@ pub struct Preprocessor {
     plans: Vec<(Window, Target, Plan)>,
     scratch: Scratch,
     decoded: Decoded,
+    seen: [f32; 4],
 }
 
 impl Preprocessor {
@@ -92,6 +96,7 @@ impl Preprocessor {
             plans: Vec::new(),
             scratch: Scratch::default(),
             decoded: Decoded::default(),
+            seen: [0.0, 0.0, 1.0, 1.0],
         })
     }
 
@@ -152,6 +157,7 @@ impl Preprocessor {
         if let Some((_, _, plan)) = self.plans.get(place) {
             plan.run(&picture, &mut self.scratch, out);
             inside = plan.inside();
+            self.seen = framing::upright_share(plan.shown(picture.size()), framing);
         }
         let (columns, rows) = framing::turn(out, self.target.crop as usize, inside, framing);
         if self.order == ChannelOrder::Bgr {
@@ -163,6 +169,13 @@ impl Preprocessor {
             rows,
         };
         Ok((framing::upright(picture.size(), framing.turn), square))
+    }
+
+    /// Where the square of the last [`view`](Self::view) is in the upright picture: left, top, width and height in shares
+    /// of it. With a border it reaches beyond.
+    #[must_use]
+    pub fn seen(&self) -> [f32; 4] {
+        self.seen
     }
 
     /// With another fit than the bundle's all of the picture's part is to be seen. Beside a picture torchvision's

@@ -60,6 +60,8 @@ pub(super) struct Axis {
     taps: usize,
     /// `taps` weights for each output pixel.
     weights: Vec<i32>,
+    /// From where to where in the source the output reaches, in its pixels; beyond it where there is border.
+    shown: (f32, f32),
 }
 
 impl Plan {
@@ -85,6 +87,18 @@ impl Plan {
     /// Which columns and rows of the output are picture.
     pub(super) fn inside(&self) -> (Range<usize>, Range<usize>) {
         (self.x.inside(), self.y.inside())
+    }
+
+    /// Where the output is in a picture of this size: left, top, width and height in shares of it.
+    #[allow(clippy::cast_precision_loss)] // sizes of pictures
+    pub(super) fn shown(&self, size: ImageSize) -> [f32; 4] {
+        let share = |axis: &Axis, size: u32| {
+            let (from, to) = axis.shown;
+            (from / size as f32, (to - from) / size as f32)
+        };
+        let (left, width) = share(&self.x, size.width);
+        let (top, height) = share(&self.y, size.height);
+        [left, top, width, height]
     }
 
     /// Resizes and crops the part of `picture` that this was made for, into `out`, RGB. The picture must have it.
@@ -178,8 +192,15 @@ impl Axis {
             .map(|(_, weights)| weights.len())
             .max()
             .unwrap_or(0);
+        let pad = crop.saturating_sub(resized) / 2;
+        #[allow(clippy::cast_precision_loss)] // sizes of pictures
+        let source = |output: usize| {
+            let output = output as f32 - pad as f32;
+            part.start as f32 + output * size as f32 / resized.max(1) as f32
+        };
         let mut axis = Self {
-            pad: crop.saturating_sub(resized) / 2,
+            shown: (source(first), source(first + crop)),
+            pad,
             starts: Vec::with_capacity(made.len()),
             taps,
             weights: vec![0; made.len() * taps],

@@ -2,15 +2,17 @@
 //! know, and wakes the thread that does the I/O. Never waits for anybody.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::event::EventfdFlags;
 
 use super::ring::{Line, Read, Ring};
 use super::wire::{Hello, Message, Model, ModelInfo, PROTOCOL};
+use crate::telemetry::Count;
 
 /// Lines that a subscriber may be behind: at one camera's 30 frames per second 8 seconds, some 200 KB in all.
 const CAPACITY: usize = 256;
@@ -20,7 +22,29 @@ const CAPACITY: usize = 256;
 pub struct Hub {
     state: Mutex<State>,
     wake: OwnedFd,
+    /// Of further publishers.
+    ears: Mutex<Ears>,
     closing: AtomicBool,
+    /// Subscribers of the socket now, and messages that such did not get because they were slow.
+    pub(super) subscribers: Count,
+    pub(super) missed: Count,
+}
+
+/// Called after each message, by who publishes it: it must not wait.
+pub type Ear = Arc<dyn Fn() + Send + Sync>;
+
+/// Those that somebody still holds.
+#[derive(Default)]
+struct Ears(Vec<Weak<dyn Fn() + Send + Sync>>);
+
+impl fmt::Debug for Ears {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ears", self.0.len())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug)]
@@ -75,7 +99,10 @@ impl Hub {
         Ok(Self {
             state: Mutex::new(state),
             wake,
+            ears: Mutex::default(),
             closing: AtomicBool::new(false),
+            subscribers: Count::default(),
+            missed: Count::default(),
         })
     }
 
@@ -147,8 +174,17 @@ impl Hub {
         (lines, state.ring.end())
     }
 
+    /// Has a further publisher hear of each message, as long as it holds its ear.
+    pub(super) fn listen(&self, ear: &Ear) {
+        lock(&self.ears).0.push(Arc::downgrade(ear));
+    }
+
     pub(super) fn read(&self, cursor: &mut u64) -> Read {
-        self.lock().ring.read(cursor)
+        let read = self.lock().ring.read(cursor);
+        if let Read::Missed(missed) = read {
+            self.missed.add(missed);
+        }
+        read
     }
 
     /// Readable when there is something to do.
@@ -174,10 +210,13 @@ impl Hub {
     fn wake(&self) {
         // Fails only when the counter is full, and then the thread is being woken already.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        lock(&self.ears)
+            .0
+            .retain(|ear| ear.upgrade().inspect(|ear| ear()).is_some());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -193,6 +193,7 @@ impl<'a> Server<'a> {
             more |= client.send(self.hub);
         }
         self.clients.retain(|client| client.open);
+        self.hub.subscribers.set(self.clients.len() as u64);
         more
     }
 

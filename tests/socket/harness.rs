@@ -96,6 +96,7 @@ pub fn options(socket: PathBuf, cameras: Vec<Camera>, classifier: Box<dyn Classi
         settings: settings(),
         frames: None,
         observer: None,
+        http: None,
         reload: None,
     }
 }

@@ -55,6 +55,15 @@ struct Policy {
     highest: u64,
 }
 
+/// What a chart shows; `None`: Linux does not say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gauge {
+    /// Of the processor, in degrees Celsius.
+    pub celsius: Option<f64>,
+    /// Heat or a weak supply slow it down.
+    pub slowed: Option<bool>,
+}
+
 /// Of the zone that is nearest to its limit.
 struct Nearest {
     temperature: f64,
@@ -79,17 +88,9 @@ impl HeatSensors {
     }
 
     pub fn read(&mut self) -> (Heat, String) {
-        let temperatures = self.zones.iter_mut().filter_map(Zone::read);
-        let nearest = temperatures.min_by(|a, b| a.below.total_cmp(&b.below));
-        let capped = self.policies.iter_mut().filter_map(Policy::capped).min();
-        if let Some(flags) = self.firmware.as_deref().and_then(flags)
-            && flags & THROTTLED != 0
-        {
-            let why = if flags & UNDER_VOLTAGE == 0 {
-                "the firmware slows the processor down"
-            } else {
-                "the power supply is too weak, and the firmware slows the processor down"
-            };
+        let nearest = self.nearest();
+        let capped = self.capped();
+        if let Some(why) = self.firmware_says() {
             return (Heat::Hot, describe(why, nearest.as_ref()));
         }
         let Some(nearest) = nearest else {
@@ -105,6 +106,37 @@ impl HeatSensors {
             _ => Heat::Cool,
         };
         (heat, describe("the processor is warm", Some(&nearest)))
+    }
+
+    pub fn gauge(&mut self) -> Gauge {
+        let celsius = self.nearest().map(|nearest| nearest.temperature);
+        let known = self.firmware.is_some() || !self.policies.is_empty();
+        let slowed = self.firmware_says().is_some() | self.capped().is_some();
+        Gauge {
+            celsius,
+            slowed: known.then_some(slowed),
+        }
+    }
+
+    fn nearest(&mut self) -> Option<Nearest> {
+        let temperatures = self.zones.iter_mut().filter_map(Zone::read);
+        temperatures.min_by(|a, b| a.below.total_cmp(&b.below))
+    }
+
+    /// To how many percent the slowest processors are limited, if any are.
+    fn capped(&mut self) -> Option<u64> {
+        self.policies.iter_mut().filter_map(Policy::capped).min()
+    }
+
+    /// Why the firmware slows the processor down, if it does.
+    fn firmware_says(&self) -> Option<&'static str> {
+        let flags = self.firmware.as_deref().and_then(flags)?;
+        let weak = flags & UNDER_VOLTAGE != 0;
+        (flags & THROTTLED != 0).then_some(if weak {
+            "the power supply is too weak, and the firmware slows the processor down"
+        } else {
+            "the firmware slows the processor down"
+        })
     }
 }
 

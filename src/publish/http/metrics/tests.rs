@@ -1,0 +1,131 @@
+//! What Prometheus reads, of messages and counts that are made up.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::publish::Hub;
+use crate::publish::pictures::{Picture, Pictures, Question, Scene, Why};
+use crate::publish::wire::{Hello, Model, ModelInfo, Status};
+use crate::telemetry::Telemetry;
+
+struct Blind;
+
+impl Pictures for Blind {
+    fn newest(&self, _: &str, _: u64) -> Option<Picture> {
+        None
+    }
+
+    fn scene(&self, _: &str) -> Option<Scene> {
+        None
+    }
+
+    fn why(&self, _: Question<'_>) -> Option<Why> {
+        None
+    }
+}
+
+fn model(reason: Reason) -> Model {
+    Model {
+        timestamp: 1.0,
+        model: ModelInfo {
+            name: "m".into(),
+            arch: "resnet50".into(),
+            precision: "int8".into(),
+            labels: 2,
+        },
+        reason,
+        detail: String::new(),
+        others: Vec::new(),
+    }
+}
+
+fn metrics() -> (Metrics, Arc<Telemetry>) {
+    let telemetry = Arc::new(Telemetry::new());
+    let inside = Inside {
+        hub: Arc::new(Hub::new(&["a".into()], &model(Reason::Start)).unwrap()),
+        telemetry: Arc::clone(&telemetry),
+        pictures: Arc::new(Blind),
+    };
+    (Metrics::new(&inside), telemetry)
+}
+
+fn status(state: State) -> Message<'static> {
+    Message::Status(Status {
+        camera: "a".into(),
+        timestamp: 1.0,
+        state,
+        detail: None,
+    })
+}
+
+fn hello(cameras: &[&str]) -> Message<'static> {
+    Message::Hello(Hello {
+        protocol: 1,
+        version: "0".into(),
+        cameras: cameras.iter().map(|&camera| camera.to_owned()).collect(),
+        model: model(Reason::Start).model,
+    })
+}
+
+fn has(metrics: &Metrics, line: &str) -> bool {
+    metrics.text().lines().any(|one| one == line)
+}
+
+#[test]
+fn a_camera_that_is_lost_and_comes_back_is_counted_once_each() {
+    let (metrics, _) = metrics();
+    for state in [
+        State::Starting,
+        State::Streaming,
+        State::CameraLost,
+        State::CameraLost,
+        State::Streaming,
+    ] {
+        metrics.count(&status(state));
+    }
+    for line in [
+        "resnetd_camera_losses_total{camera=\"a\"} 1",
+        "resnetd_camera_reconnects_total{camera=\"a\"} 1",
+        "resnetd_camera_streaming{camera=\"a\"} 1",
+    ] {
+        assert!(has(&metrics, line), "{}", metrics.text());
+    }
+}
+
+#[test]
+fn counts_of_a_camera_that_is_watched_anew_begin_anew() {
+    let (metrics, telemetry) = metrics();
+    telemetry.watch("a").captured.add(5);
+    assert!(has(
+        &metrics,
+        "resnetd_frames_captured_total{camera=\"a\"} 5"
+    ));
+    telemetry.watch("a").captured.add(2);
+    assert!(has(
+        &metrics,
+        "resnetd_frames_captured_total{camera=\"a\"} 2"
+    ));
+}
+
+#[test]
+fn nothing_is_told_of_a_camera_that_has_gone() {
+    let (metrics, _) = metrics();
+    metrics.count(&status(State::Streaming));
+    metrics.count(&hello(&["a", "b"]));
+    assert!(metrics.text().contains("camera=\"a\""));
+    metrics.count(&hello(&["b"]));
+    assert!(!metrics.text().contains("camera=\"a\""));
+}
+
+#[test]
+fn the_start_is_no_switch_of_the_model_and_only_one_runs() {
+    let (metrics, _) = metrics();
+    metrics.count(&Message::Model(model(Reason::Start)));
+    assert!(!metrics.text().contains("switches_total{"));
+    metrics.count(&Message::Model(model(Reason::Heat)));
+    assert!(has(
+        &metrics,
+        "resnetd_model_switches_total{reason=\"heat\"} 1"
+    ));
+    assert_eq!(metrics.text().matches("resnetd_model_info{").count(), 1);
+}

@@ -1,0 +1,353 @@
+//! Which request gets which answer. Everything is asked for by GET and changes nothing.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::stream::{Stream, StreamExt};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::access::Refusal;
+use super::history::History;
+use super::server::Shared;
+use super::{Readings, events, video};
+use crate::publish::pictures::{Question, Scene};
+use crate::publish::wire::unix_seconds;
+
+pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// Longer without a turn is no waiting any more.
+const ALIVE: Duration = Duration::from_secs(30);
+/// How long somebody waits who guesses tokens.
+const WRONG_TOKEN: Duration = Duration::from_millis(300);
+/// How long a map may be in coming, which takes the next frame that is classified.
+const NEXT_FRAME: Duration = Duration::from_secs(2);
+const SHORT: Duration = Duration::from_millis(50);
+
+/// What a page from here may do: nothing but talk to here.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const PAGE: &str = include_str!("page/index.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+const DRAWING: &str = include_str!("page/draw.js");
+
+/// What a request asks of a camera.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Query {
+    camera: Option<String>,
+    region: Option<String>,
+    class_id: Option<usize>,
+}
+
+pub async fn answer(
+    shared: &Arc<Shared>,
+    request: &Request<Incoming>,
+) -> Result<Answer, Infallible> {
+    let mut answer = match shared.guard.check(request.headers()) {
+        Ok(()) => route(shared, request).await,
+        Err(refusal) => refused(refusal).await,
+    };
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    let own = HeaderValue::from_static("same-origin");
+    headers.insert("cross-origin-resource-policy", own);
+    Ok(answer)
+}
+
+async fn refused(refusal: Refusal) -> Answer {
+    match refusal {
+        Refusal::Host => text(
+            StatusCode::MISDIRECTED_REQUEST,
+            "This machine is not called so. Names that a reverse proxy passes on belong into `hosts` in [http].",
+        ),
+        Refusal::Site => text(StatusCode::FORBIDDEN, "Another site's page asks."),
+        Refusal::Token => {
+            tokio::time::sleep(WRONG_TOKEN).await;
+            let mut answer = text(
+                StatusCode::UNAUTHORIZED,
+                "The token is missing or wrong: it is the password, with any name.",
+            );
+            let how = HeaderValue::from_static("Basic realm=\"resnetd\", charset=\"UTF-8\"");
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+            answer
+        }
+    }
+}
+
+async fn route(shared: &Arc<Shared>, request: &Request<Incoming>) -> Answer {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET.");
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        answer.headers_mut().insert(header::ALLOW, allowed);
+        return answer;
+    }
+    let query = match Query::parse(request.uri().query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(reason) => return text(StatusCode::BAD_REQUEST, reason),
+    };
+    match request.uri().path() {
+        "/" => full(StatusCode::OK, HTML, PAGE),
+        "/page.css" => full(StatusCode::OK, "text/css; charset=utf-8", STYLE),
+        "/page.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
+        "/draw.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", DRAWING),
+        "/events" => lasting("text/event-stream", events::stream(shared)),
+        "/state" => state(shared),
+        "/metrics" => full(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            shared.metrics.text(),
+        ),
+        "/healthz" => health(shared),
+        "/stream.mjpg" => match camera(shared, query.camera) {
+            Some(camera) => lasting(
+                &format!("multipart/x-mixed-replace; boundary={}", video::BOUNDARY),
+                video::stream(shared, camera),
+            ),
+            None => no_camera(),
+        },
+        "/snapshot.jpg" => match camera(shared, query.camera) {
+            Some(camera) => snapshot(shared, &camera).await,
+            None => no_camera(),
+        },
+        "/why" => match camera(shared, query.camera.clone()) {
+            Some(camera) => why(shared, &camera, &query).await,
+            None => no_camera(),
+        },
+        _ => text(StatusCode::NOT_FOUND, "There is no such page here."),
+    }
+}
+
+/// The one that is asked for, else the first; `None` if there is none such.
+fn camera(shared: &Shared, asked: Option<String>) -> Option<String> {
+    let cameras = shared.inside.hub.cameras();
+    match asked {
+        Some(asked) => cameras.contains(&asked).then_some(asked),
+        None => cameras.into_iter().next(),
+    }
+}
+
+fn no_camera() -> Answer {
+    text(
+        StatusCode::NOT_FOUND,
+        "There is no such camera; /state names them.",
+    )
+}
+
+async fn snapshot(shared: &Shared, camera: &str) -> Answer {
+    match video::snapshot(shared, camera).await {
+        Some(picture) => {
+            let bytes = Bytes::copy_from_slice(&picture.jpeg);
+            full(StatusCode::OK, "image/jpeg", bytes)
+        }
+        None => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "No frame comes from this camera now.",
+        ),
+    }
+}
+
+async fn why(shared: &Shared, camera: &str, query: &Query) -> Answer {
+    let question = Question {
+        camera,
+        region: query.region.as_deref(),
+        class_id: query.class_id,
+    };
+    let attempts = NEXT_FRAME.as_millis() / SHORT.as_millis();
+    for _ in 0..attempts {
+        if let Some(why) = shared.inside.pictures.why(question) {
+            return json(&why);
+        }
+        tokio::time::sleep(SHORT).await;
+    }
+    text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "No frame is classified now, or this network does not end with an average and an int8 layer.",
+    )
+}
+
+fn health(shared: &Shared) -> Answer {
+    let idle = shared.inside.telemetry.since_turn();
+    if idle < ALIVE {
+        text(StatusCode::OK, "The inference loop turns.")
+    } else {
+        let why = format!(
+            "The inference loop has not turned for {:.0} s.",
+            idle.as_secs_f32()
+        );
+        full(StatusCode::SERVICE_UNAVAILABLE, PLAIN, why)
+    }
+}
+
+/// What `/state` says.
+#[derive(Serialize)]
+struct Now<'a> {
+    version: &'static str,
+    /// Unix seconds.
+    now: f64,
+    /// The socket's messages that a new subscriber gets.
+    messages: Vec<&'a RawValue>,
+    cameras: Vec<About>,
+    celsius: Option<f64>,
+    throttled: Option<bool>,
+    resident_bytes: Option<u64>,
+    subscribers: u64,
+    history: &'a History,
+}
+
+#[derive(Serialize)]
+struct About {
+    camera: String,
+    captured: u64,
+    dropped: u64,
+    still: u64,
+    unreadable: u64,
+    scene: Option<Scene>,
+}
+
+fn state(shared: &Shared) -> Answer {
+    let (welcome, _) = shared.inside.hub.welcome();
+    let raw = |line: &'_ std::sync::Arc<Vec<u8>>| {
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        serde_json::from_str::<&RawValue>(text)
+            .map(ToOwned::to_owned)
+            .ok()
+    };
+    let messages: Vec<Box<RawValue>> = welcome.iter().filter_map(raw).collect();
+    let cameras = { shared.inside.telemetry.cameras() }
+        .into_iter()
+        .map(|(camera, frames)| About {
+            captured: frames.captured.get(),
+            dropped: frames.dropped.get(),
+            still: frames.still.get(),
+            unreadable: frames.unreadable.get(),
+            scene: shared.inside.pictures.scene(&camera),
+            camera,
+        });
+    let Readings {
+        celsius,
+        slowed,
+        resident,
+    } = shared.readings();
+    json(&Now {
+        version: env!("CARGO_PKG_VERSION"),
+        now: unix_seconds(SystemTime::now()),
+        messages: messages.iter().map(AsRef::as_ref).collect(),
+        cameras: cameras.collect(),
+        celsius,
+        throttled: slowed,
+        resident_bytes: resident,
+        subscribers: shared.inside.hub.subscribers.get(),
+        history: &shared.history(),
+    })
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+fn text(status: StatusCode, line: &'static str) -> Answer {
+    full(status, PLAIN, line)
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    // these types have no map whose keys are no strings
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    full(StatusCode::OK, "application/json", bytes)
+}
+
+fn full(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(bytes.into()).boxed_unsync());
+    *answer.status_mut() = status;
+    let kind = HeaderValue::from_static(kind);
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
+
+fn lasting(kind: &str, parts: impl Stream<Item = Bytes> + Send + 'static) -> Answer {
+    let frames = parts.map(|part| Ok(Frame::data(part)));
+    let mut answer = Response::new(StreamBody::new(frames).boxed_unsync());
+    if let Ok(kind) = HeaderValue::from_str(kind) {
+        answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    answer
+}
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, &'static str> {
+        let mut found = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value =
+                decoded(value).ok_or("A value is not UTF-8 with %XX for what is no letter.")?;
+            match name {
+                "camera" => found.camera = Some(value),
+                "region" => found.region = Some(value).filter(|region| !region.is_empty()),
+                "class_id" => {
+                    let number = value.parse().map_err(|_| "class_id is a number.")?;
+                    found.class_id = Some(number);
+                }
+                _ => {} // what keeps a browser from its cache
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Percent-decoded (RFC 3986), `+` as a space. `None`: it makes no text.
+fn decoded(value: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+                u8::try_from(high * 16 + low).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_names_camera_region_and_class() {
+        let query = Query::parse("camera=front%20door&region=t%C3%BCr&class_id=7&t=1").unwrap();
+        assert_eq!(query.camera.as_deref(), Some("front door"));
+        assert_eq!(query.region.as_deref(), Some("t\u{fc}r"));
+        assert_eq!(query.class_id, Some(7));
+        assert_eq!(Query::parse("").unwrap(), Query::default());
+        assert_eq!(Query::parse("region=&&=&x").unwrap(), Query::default());
+        for broken in [
+            "camera=%",
+            "camera=%4",
+            "camera=%zz",
+            "camera=%ff",
+            "class_id=-1",
+            "class_id=a",
+        ] {
+            assert!(Query::parse(broken).is_err(), "{broken}");
+        }
+    }
+}
