@@ -79,9 +79,12 @@ class NetworkCamera:
                 self.send_response(200)
                 self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=b")
                 self.end_headers()
-                while camera.on:
-                    self.wfile.write(b"--b\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
-                    time.sleep(0.1)
+                try:
+                    while camera.on:
+                        self.wfile.write(b"--b\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n")
+                        time.sleep(0.1)
+                except OSError:
+                    pass  # who looked has gone
 
             def log_message(self, *_):
                 pass

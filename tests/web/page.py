@@ -66,7 +66,9 @@ class Page:
         until(lambda: self.browser.run("return document.querySelectorAll('.timeline rect').length") >= 3, 15, "and drawn")
         parts = self.browser.run("return [...document.querySelectorAll('.timeline title')].map((one) => one.textContent)")
         assert any("golf ball" in part for part in parts), parts
-        until(lambda: self.browser.run("return document.querySelectorAll('.chart polyline').length") >= 6, 30, "charts have lines")
+        until(lambda: self.browser.run("return document.querySelectorAll('.chart polyline').length") >= 6, 45, "charts have lines")
+        bar = "return document.querySelector('.bars .top i').getBoundingClientRect().width"
+        assert self.browser.run(bar) > 50, "the bar of a sure label is wide"
 
     def why(self):
         browser = self.browser

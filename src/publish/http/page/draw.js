@@ -40,7 +40,7 @@ export function bars(list, predictions, top) {
   fill(list, ...predictions.map(({ class: label, confidence }) => {
     const item = html("li", "", label === top ? "top" : "");
     const bar = html("i");
-    bar.style.width = percent(confidence);
+    bar.style.width = `${100 * confidence}%`;
     item.append(bar, html("span", label), html("span", percent(confidence)));
     return item;
   }));
@@ -53,9 +53,12 @@ export function colour(label) {
   return `hsl(${hash / 10} 60% ${42 + (hash % 3) * 8}%)`;
 }
 
-/// Labels of the hour before `now`.
-export function timeline(labels, now) {
-  const hour = 3600, begin = now - hour;
+/// Seconds from `first` to `now`, in whole minutes: five at least, an hour at most.
+export const span = (first, now) => Math.min(3600, Math.max(300, 60 * Math.ceil((now - first) / 60)));
+
+/// Labels of the `span` seconds before `now`.
+export function timeline(labels, now, span) {
+  const begin = now - span;
   const ends = labels.map((_, i) => (i + 1 < labels.length ? labels[i + 1].since : now));
   const parts = labels.map(({ since, label, confidence }, i) => {
     const from = Math.max(since, begin), to = Math.min(ends[i], now);
@@ -65,18 +68,18 @@ export function timeline(labels, now) {
     part.append(svg("title", {}, `${label}, ${percent(confidence)}, from ${clock(since)} to ${clock(ends[i])}`));
     return part;
   });
-  const picture = svg("svg", { viewBox: `0 0 ${hour} 10`, preserveAspectRatio: "none", class: "timeline", role: "img" });
-  picture.setAttribute("aria-label", "Labels of the last hour; as a list below");
+  const picture = svg("svg", { viewBox: `0 0 ${span} 10`, preserveAspectRatio: "none", class: "timeline", role: "img" });
+  picture.setAttribute("aria-label", "Labels by time; as a list below");
   picture.append(...parts.filter(Boolean));
   return picture;
 }
 
-/// Lines over the hour before `now`: `lines` are [name, class, points], a point is [seconds, value].
-export function chart(lines, now, unit) {
-  const width = 600, height = 110, left = 44, bottom = 16, hour = 3600;
+/// Lines over the `span` seconds before `now`: `lines` are [name, class, points], a point is [seconds, value].
+export function chart(lines, now, span, unit) {
+  const width = 600, height = 110, left = 44, bottom = 16;
   const values = lines.flatMap(([, , points]) => points.map(([, value]) => value));
   const top = nice(Math.max(...values, 1e-9));
-  const x = (at) => left + (width - left) * (1 - (now - at) / hour);
+  const x = (at) => left + (width - left) * (1 - (now - at) / span);
   const y = (value) => (height - bottom) * (1 - value / top) + 4;
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height + 4}`, class: "chart", role: "img" });
   const last = lines.map(([name, , points]) => `${name} ${points.length ? show(points.at(-1)[1]) : "unknown"}`);
@@ -86,14 +89,14 @@ export function chart(lines, now, unit) {
     picture.append(svg("line", { class: "axis", x1: left, x2: width, y1: at, y2: at }));
     picture.append(svg("text", { x: left - 6, y: at + 4, "text-anchor": "end" }, show(share * top)));
   }
-  for (const minutes of [60, 45, 30, 15, 0]) {
-    const anchor = minutes === 60 ? "start" : minutes === 0 ? "end" : "middle";
-    const text = minutes ? `-${minutes} min` : "now";
-    picture.append(svg("text", { x: x(now - 60 * minutes), y: height + 2, "text-anchor": anchor }, text));
+  for (const share of [1, 0.5, 0]) {
+    const anchor = share === 1 ? "start" : share === 0 ? "end" : "middle";
+    const text = share ? `-${show((share * span) / 60)} min` : "now";
+    picture.append(svg("text", { x: x(now - share * span), y: height + 2, "text-anchor": anchor }, text));
   }
   for (const [, classes, points] of lines) {
     for (const run of runs(points)) {
-      const inside = run.filter(([at]) => at >= now - hour);
+      const inside = run.filter(([at]) => at >= now - span);
       if (inside.length === 1) inside.push([inside[0][0] + 10, inside[0][1]]);
       const text = inside.map(([at, value]) => `${x(at).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
       picture.append(svg("polyline", { class: classes, points: text }));

@@ -1,7 +1,7 @@
 // What is known, and how it comes: /state for what was, /events for what is new. Each camera draws itself when something of
 // it changes. A picture is only asked for while somebody can see it.
 
-import { bars, boxes, chart, clock, figures, fill, html, percent, timeline, warmth } from "./draw.js";
+import { bars, boxes, chart, clock, figures, fill, html, percent, span, timeline, warmth } from "./draw.js";
 
 const STATE_EVERY = 10000; // milliseconds: as often as the history has something new
 const WHY_EVERY = 1000;
@@ -140,20 +140,23 @@ class Camera {
     this.scene = about.scene;
     if (about.scene) boxes(this.find(".boxes"), about.scene.views);
     const timelines = history.timelines.filter((one) => one.camera === this.name);
+    const shown = span(Math.min(now, ...timelines.flatMap(({ labels }) => labels.map(({ since }) => since))), now);
+    this.find(".span").textContent = `The last ${shown < 3600 ? `${shown / 60} minutes` : "hour"}`;
     fill(this.find(".timelines"), ...timelines.flatMap(({ region, labels }) => [
       ...(region ? [html("p", region)] : []),
-      timeline(labels, now),
+      timeline(labels, now, shown),
     ]));
     const changes = timelines.flatMap(({ region, labels }) => labels.map((held) => ({ region, ...held })));
     changes.sort((a, b) => b.since - a.since);
     fill(this.find(".changes ol"), ...changes.slice(0, 100).map(({ since, region, label, confidence }) =>
       html("li", `${clock(since)}  ${region ? `${region}: ` : ""}${label ?? "nothing seen"}${label ? ` ${percent(confidence)}` : ""}`)));
     const intervals = history.charts.find((one) => one.camera === this.name)?.intervals ?? [];
-    this.charts(intervals.filter((one) => one.at + 10 <= now || intervals.length === 1), now);
-    this.figures(about, intervals);
+    const whole = intervals.slice(1).filter((one) => one.at + 10 <= now); // the first was begun in the middle
+    this.charts(whole, now, shown);
+    this.figures(about, whole.at(-1));
   }
 
-  charts(intervals, now) {
+  charts(intervals, now, shown) {
     const points = (value) => intervals.map((one) => [one.at, value(one)]);
     const stages = [
       ["inference", "a", points((one) => one.inference_ms)],
@@ -165,12 +168,11 @@ class Camera {
       ["classified", "a", points((one) => one.frames / 10)],
       ["dropped", "b", points((one) => one.dropped / 10)],
     ];
-    fill(this.find(".charts"), chart(stages, now, "ms"), chart(rate, now, "frames a second"));
+    fill(this.find(".charts"), chart(stages, now, shown, "ms"), chart(rate, now, shown, "frames a second"));
   }
 
-  figures(about, intervals) {
-    const last = intervals.at(-2) ?? intervals.at(-1);
-    figures(this.find(".camera > .figures"), [
+  figures(about, last) {
+    figures(this.find(".side > .figures"), [
       ["frames a second", last ? (last.frames / 10).toFixed(1) : null],
       ["inference", this.timing ? `${this.timing.inference_ms.toFixed(1)} ms` : null],
       ["age when told", this.timing ? `${this.timing.age_ms.toFixed(0)} ms` : null],
@@ -247,7 +249,7 @@ async function refresh() {
     ]);
     const heat = state.history.heat.map(({ at, celsius }) => [at, celsius]);
     by("heat-title").hidden = heat.length === 0;
-    if (heat.length) fill(by("heat"), chart([["processor", "b", heat]], state.now, "°C"));
+    if (heat.length) fill(by("heat"), chart([["processor", "b", heat]], state.now, span(heat[0][0], state.now), "°C"));
   } catch {
     // the events say that the link is gone
   }
