@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-avx512 test-vm test-vm-systemd test-web test-deb test-all soak fuzz bench-arm bench-peers choosing cross pages deb install uninstall models clean need tools
+.PHONY: help run test test-arm test-avx512 test-vm test-vm-systemd test-web test-mqtt test-deb test-all soak fuzz bench-arm bench-peers choosing cross pages deb install uninstall models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -42,13 +42,18 @@ test-web: need ## the page in a browser, its metrics in Prometheus, HTTPS before
 	/usr/bin/python3 tests/web/page.py target/debug/resnetd
 	/usr/bin/python3 tests/web/peers.py target/debug/resnetd
 
+test-mqtt: need ## labels at a real Mosquitto that is killed, refuses, forgets; and what Home Assistant is told
+	@cross/need.sh python3 python3-paho-mqtt mosquitto openssl
+	cargo build --features tools --bin resnetd # as make test has built it
+	/usr/bin/python3 tests/mqtt/mqtt.py target/debug/resnetd
+
 test-avx512: ## run the AVX512-VNNI kernels' tests on an emulated processor, where this one lacks it
 	cross/avx512.sh
 
 test-deb: need ## install, use, upgrade and purge the packages in a Debian of their own
 	systemd/debian/test.sh
 
-test-all: test test-arm test-vm test-web test-avx512 test-deb deb test-vm-systemd fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
+test-all: test test-arm test-vm test-web test-mqtt test-avx512 test-deb deb test-vm-systemd fuzz ## everything, also what is slow: make test-all DATA=FOLDER compares with PyTorch on photographs
 	cargo clippy --all-targets -- -D warnings
 	cargo test --features tools --test streams -- --ignored
 	cargo test --features pages --lib -- cli::pages

@@ -29,13 +29,20 @@
 //! | its `token_file`, `insecure` | only this machine's own programs may look | a `listen` that others can reach needs a token, the password of any user; or `insecure = true` |
 //! | its `hosts` | addresses, `localhost` and the machine's name | further names by which a reverse proxy calls it |
 //! | its `preview_fps` | 5 | of the moving picture: enough to see what happens, a few percent of a core while somebody looks |
+//! | `[mqtt]` with `url` | no broker | `url = "mqtt://HOST"` or `"mqtts://HOST"`: labels, events and Home Assistant's discovery (docs/MQTT.md) |
+//! | its `username`, `password_file`, `ca_file` | nobody, the system's authorities | who we are, and whom to trust |
+//! | its `device` | the machine's name | what this device is called in topics, unlike all others |
+//! | its `labels` | none | labels that get a binary sensor each |
+//! | its `discovery` | `"homeassistant"` | Home Assistant's prefix; `""`: nothing is announced |
 //! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
 //!
 //! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
 
 mod http;
+mod mqtt;
 
 pub use http::{Address, Http, PreviewFps};
+pub use mqtt::{Broker, Mqtt};
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -100,6 +107,8 @@ pub struct Config {
     pub max_interval_s: Option<NonZeroUsize>,
     #[serde(default)]
     pub http: Http,
+    #[serde(default)]
+    pub mqtt: Mqtt,
 }
 
 /// What becomes of the model after the start.

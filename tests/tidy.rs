@@ -35,7 +35,10 @@ const ARROWS: &[(&str, &str)] = &[
     ("preprocess", "frame spec"),
     ("infer", "bundle cores kernels label spec"),
     ("smooth", "label"),
-    ("publish", "frame label plain_file ratelimit spec telemetry"),
+    (
+        "publish",
+        "backoff frame label plain_file ratelimit spec telemetry",
+    ),
     // beside them
     ("bundle", "plain_file spec"),
     ("kernels", ""),

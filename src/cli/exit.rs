@@ -72,6 +72,7 @@ impl From<DaemonError> for Failure {
             DaemonError::Socket(error) => Self::Socket(error),
             DaemonError::Http(error @ HttpError::Exposed(_)) => Self::Exposed(error),
             DaemonError::Http(HttpError::Thread(_))
+            | DaemonError::Mqtt(_)
             | DaemonError::Thread(_)
             | DaemonError::Panicked(_) => Self::Internal(error.to_string()),
         }

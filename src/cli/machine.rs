@@ -44,6 +44,13 @@ pub fn resident() -> Option<u64> {
     value(&status, "VmRSS:").map(|kib| kib * 1024)
 }
 
+/// What this machine is called.
+#[must_use]
+pub fn name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// Linux's release.
 #[must_use]
 pub fn kernel() -> Option<String> {

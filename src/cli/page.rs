@@ -1,12 +1,16 @@
-//! From the configuration to the page that the daemon serves, and what of this machine it shows.
+//! From the configuration to the page and the broker that the daemon publishes to beside the socket, and what of this machine
+//! they show.
 
 use super::machine;
 use crate::adapt::sensors::Sensors;
-use crate::config::{Http, PreviewFps};
+use crate::config::{Broker, Http, Mqtt, PreviewFps};
 use crate::publish::http::{self, Readings};
+use crate::publish::mqtt;
 
 /// Without a better wish.
 const PREVIEW_FPS: f32 = 5.0;
+/// Where Home Assistant looks unless told otherwise.
+const DISCOVERY: &str = "homeassistant";
 
 /// What is wanted, if a page is.
 #[must_use]
@@ -18,6 +22,25 @@ pub fn settings(http: &Http) -> Option<http::Settings> {
         insecure: http.insecure,
         hosts: http.hosts.clone(),
         preview_fps: http.preview_fps.map_or(PREVIEW_FPS, PreviewFps::get),
+        sensors: Box::new(Machine(Sensors::from_environment())),
+    })
+}
+
+/// The broker, if one is wanted.
+#[must_use]
+pub fn broker(mqtt: &Mqtt) -> Option<mqtt::Settings> {
+    let Broker { host, port, tls } = mqtt.url.clone()?;
+    let device = mqtt.device.clone().or_else(machine::name);
+    let discovery = mqtt.discovery.clone();
+    Some(mqtt::Settings {
+        broker: mqtt::Address { host, port, tls },
+        username: mqtt.username.clone(),
+        password_file: mqtt.password_file.clone(),
+        ca_file: mqtt.ca_file.clone(),
+        device: device.unwrap_or_else(|| "resnetd".into()),
+        labels: mqtt.labels.clone(),
+        discovery: Some(discovery.unwrap_or_else(|| DISCOVERY.into()))
+            .filter(|prefix| !prefix.is_empty()),
         sensors: Box::new(Machine(Sensors::from_environment())),
     })
 }

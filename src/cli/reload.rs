@@ -57,6 +57,9 @@ impl Reload for FromFile {
         if wanted.http != self.running.http {
             log::warn!("the page stays as it is until the next start");
         }
+        if wanted.mqtt != self.running.mqtt {
+            log::warn!("the broker stays what it is until the next start");
+        }
         // One that is watched already would be found busy if it were opened once more, and by us.
         let cameras = wanted.cameras.iter().map(|named| {
             let watched = self.running.cameras.iter().any(|known| known.is(named));

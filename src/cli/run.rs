@@ -19,7 +19,7 @@ use super::relabel::Names;
 use super::reload::FromFile;
 use super::view::Screen;
 use crate::adapt::{governor, still};
-use crate::config::{Address, Config, Fps, Http, Models, Policy, Share};
+use crate::config::{Address, Broker, Config, Fps, Http, Models, Mqtt, Policy, Share};
 use crate::control::Controls;
 use crate::cores::Threads;
 use crate::daemon::{self, Camera, Look, Settings, Work};
@@ -74,6 +74,9 @@ pub struct Arguments {
     /// Address and port of a page to look at, as 127.0.0.1:8080 [default: no page]
     #[arg(long, value_name = "ADDR")]
     http: Option<Address>,
+    /// Broker that labels go to, as mqtt://HOST or mqtts://HOST [default: none]
+    #[arg(long, value_name = "URL")]
+    mqtt: Option<Broker>,
     /// End after so many classified frames, with a summary
     #[arg(long, value_name = "N")]
     frames: Option<NonZeroU64>,
@@ -97,6 +100,7 @@ pub struct Options {
     dwell: Duration,
     still: Option<still::Settings>,
     pub http: Http,
+    pub mqtt: Mqtt,
 }
 
 /// A camera as it is asked for.
@@ -157,6 +161,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             frames: options.frames,
             observer: console.as_ref().map(Console::observer),
             http: page::settings(&options.http),
+            mqtt: page::broker(&options.mqtt),
             reload: Some(Box::new(reload)),
         },
         &stop,
@@ -273,6 +278,10 @@ impl Options {
             http: Http {
                 listen: flags.http.or(file.http.listen),
                 ..file.http
+            },
+            mqtt: Mqtt {
+                url: flags.mqtt.or(file.mqtt.url),
+                ..file.mqtt
             },
         }
     }

@@ -34,6 +34,7 @@ use crate::infer::ActivationMap;
 use crate::label::{Labels, Prediction};
 use crate::publish::http::{self, Http};
 use crate::publish::listener::Listener;
+use crate::publish::mqtt::{self, Mqtt};
 use crate::publish::path::Places;
 use crate::publish::pictures::Pictures;
 use crate::publish::wire::{self, Message, ModelInfo, State};
@@ -238,6 +239,8 @@ pub struct Options {
     pub observer: Option<Observer>,
     /// The page and what belongs to it, if wanted.
     pub http: Option<http::Settings>,
+    /// A broker, likewise.
+    pub mqtt: Option<mqtt::Settings>,
     /// Knows when something else is wanted.
     pub reload: Option<Box<dyn Reload>>,
 }
@@ -259,6 +262,8 @@ pub enum DaemonError {
     Socket(#[from] SocketError),
     #[error(transparent)]
     Http(#[from] http::HttpError),
+    #[error(transparent)]
+    Mqtt(#[from] mqtt::MqttError),
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
     #[error("a thread failed beyond repair ({0}); please report this with the lines above")]
@@ -291,6 +296,13 @@ pub fn run(mut options: Options, stop: &AtomicBool) -> Result<Totals, DaemonErro
     let http = { options.http.take() }
         .map(|settings| Http::start(settings, inside))
         .transpose()?;
+    let inside = mqtt::Inside {
+        hub: Arc::clone(&hub),
+        pictures: Arc::clone(&previews) as Arc<dyn Pictures>,
+    };
+    let mqtt = { options.mqtt.take() }
+        .map(|settings| Mqtt::start(settings, inside))
+        .transpose()?;
     let what = format!(
         "model {}, labels on {socket}",
         options.choice.model.info.name
@@ -304,7 +316,7 @@ pub fn run(mut options: Options, stop: &AtomicBool) -> Result<Totals, DaemonErro
     for name in hub.cameras() {
         hub.publish(&view::status(&name, State::Stopping, None));
     }
-    drop(http);
+    drop((http, mqtt));
     drop(publisher);
     outcome
 }

@@ -1,13 +1,15 @@
 //! How labels leave the process: a Unix stream socket that any number of programs may read, and beside it publishers that
-//! are optional ([`http`]), which hear what the socket's subscribers hear.
+//! are optional ([`http`], [`mqtt`]), which hear what the socket's subscribers hear.
 //!
 //! [`wire`] is the protocol, [`path`] where the socket is, [`listener`] how it comes and goes, [`hub`] what the
 //! rest of the program talks to, [`socket`] the one thread that does the I/O. Publishing never waits
 //! for a subscriber: messages go into a ring of bounded size, and who reads too slowly is told what it missed.
 
+mod hearing;
 pub mod http;
 mod hub;
 pub mod listener;
+pub mod mqtt;
 pub mod path;
 pub mod pictures;
 mod ring;

@@ -97,6 +97,7 @@ pub fn options(socket: PathBuf, cameras: Vec<Camera>, classifier: Box<dyn Classi
         frames: None,
         observer: None,
         http: None,
+        mqtt: None,
         reload: None,
     }
 }

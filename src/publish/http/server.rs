@@ -10,15 +10,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_io_timeout::TimeoutStream;
 
 use super::access::Guard;
 use super::history::History;
 use super::metrics::Metrics;
 use super::{Inside, Readings, Sensors, Settings, routes};
-use crate::publish::hub::Ear;
-use crate::publish::ring::Read;
+use crate::publish::hearing::Hearing;
 use crate::publish::wire::Message;
 use crate::ratelimit::RateLimit;
 
@@ -160,22 +159,11 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, _permit: OwnedSemaph
 
 /// Hears every message, for ever.
 async fn hear(shared: &Shared) {
-    let hub = &shared.inside.hub;
-    let woken = Arc::new(Notify::new());
-    let waking = Arc::clone(&woken);
-    let ear: Ear = Arc::new(move || waking.notify_one());
-    hub.listen(&ear);
-    let (welcome, mut cursor) = hub.welcome();
-    welcome.iter().for_each(|line| shared.remember(line));
+    let mut hearing = Hearing::of(&shared.inside.hub);
+    let mut lines = Vec::new();
     loop {
-        woken.notified().await;
-        loop {
-            match hub.read(&mut cursor) {
-                Read::Line(line) => shared.remember(&line),
-                Read::Missed(_) => {}
-                Read::Nothing => break,
-            }
-        }
+        hearing.next(&mut lines).await;
+        lines.iter().for_each(|line| shared.remember(line));
         shared
             .heard
             .send_modify(|count| *count = count.wrapping_add(1));

@@ -1,0 +1,201 @@
+//! What a broker is told, of messages that are made up.
+
+use super::*;
+use crate::publish::pictures::{Picture, Question, Scene, View, Why};
+use crate::publish::wire::{Hello, Image, Scored, Status, Timing};
+
+/// A camera with two regions, `a`, and one without.
+struct Scenes;
+
+impl Pictures for Scenes {
+    fn newest(&self, _: &str, _: u64) -> Option<Picture> {
+        None
+    }
+
+    fn scene(&self, camera: &str) -> Option<Scene> {
+        let regions = if camera == "a" {
+            vec![Some("x"), Some("y")]
+        } else {
+            vec![None]
+        };
+        let view = |region: Option<&str>| View {
+            region: region.map(str::to_owned),
+            area: [0.0, 0.0, 1.0, 1.0],
+            seen: None,
+        };
+        Some(Scene {
+            views: regions.into_iter().map(view).collect(),
+            ..Scene::default()
+        })
+    }
+
+    fn why(&self, _: Question<'_>) -> Option<Why> {
+        None
+    }
+}
+
+fn composer() -> Composer {
+    let topics = Topics::new("pi");
+    let labels = vec!["ball".to_owned()];
+    Composer::new(topics, labels, Some("ha".into()), Arc::new(Scenes))
+}
+
+fn hello(cameras: &[&str]) -> Message<'static> {
+    Message::Hello(Hello {
+        protocol: 1,
+        version: "0".into(),
+        cameras: cameras.iter().map(|&camera| camera.to_owned()).collect(),
+        model: ModelInfo {
+            name: "m".into(),
+            arch: "resnet50".into(),
+            precision: "int8".into(),
+            labels: 2,
+        },
+    })
+}
+
+fn classification(confidence: f32) -> Message<'static> {
+    Message::Classification(Classification {
+        camera: "a".into(),
+        region: Some("x".into()),
+        frame_id: 1,
+        timestamp: 5.0,
+        model: "m".into(),
+        image: Image {
+            width: 4,
+            height: 3,
+        },
+        predictions: Vec::<Scored>::new().into(),
+        labels: None,
+        top: "ball".into(),
+        confidence,
+        timing: Timing {
+            capture_ms: 1.0,
+            preprocess_ms: 2.0,
+            inference_ms: 30.0,
+            age_ms: 40.0,
+        },
+        dropped: 0,
+    })
+}
+
+fn change(to: &str) -> Message<'static> {
+    Message::Change(Change {
+        camera: "a".into(),
+        region: Some("x".into()),
+        timestamp: 6.0,
+        from: Some("ball".into()),
+        to: to.to_owned().into(),
+        labels: None,
+        confidence: 0.75,
+    })
+}
+
+fn drain(out: &mut Outbox) -> Vec<(String, serde_json::Value)> {
+    std::iter::from_fn(|| out.take())
+        .map(|item| {
+            (
+                item.topic,
+                serde_json::from_slice(&item.payload).unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+fn of<'a>(sent: &'a [(String, serde_json::Value)], topic: &str) -> Vec<&'a serde_json::Value> {
+    let same = sent.iter().filter(|(one, _)| one == topic);
+    same.map(|(_, payload)| payload).collect()
+}
+
+#[test]
+fn a_change_is_a_state_and_an_event_whose_number_grows_by_one() {
+    let (mut composer, mut out) = (composer(), Outbox::default());
+    composer.hear(&hello(&["a"]), &mut out);
+    composer.hear(&change("cup"), &mut out);
+    composer.hear(&change("ball"), &mut out);
+    let sent = drain(&mut out);
+    let label = of(&sent, "resnetd/pi/a/x/label");
+    assert_eq!(label.len(), 1);
+    assert_eq!(
+        (&label[0]["label"], &label[0]["labels"][0]),
+        (&"ball".into(), &"ball".into())
+    );
+    let events = of(&sent, "resnetd/pi/a/x/event");
+    let numbers: Vec<_> = events
+        .iter()
+        .map(|event| event["sequence"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, [1, 2]);
+    assert_eq!(events[0]["region"], "x");
+    assert_eq!(events[0]["run"], events[1]["run"]);
+}
+
+#[test]
+fn a_label_that_stays_is_not_told_with_every_frame() {
+    let (mut composer, mut out) = (composer(), Outbox::default());
+    composer.hear(&hello(&["a"]), &mut out);
+    (0..50_u8).for_each(|n| composer.hear(&classification(f32::from(n) / 50.0), &mut out));
+    let sent = drain(&mut out);
+    assert_eq!(of(&sent, "resnetd/pi/a/x/label").len(), 1);
+    composer.hear(&classification(0.5), &mut out);
+    assert!(of(&drain(&mut out), "resnetd/pi/a/x/label").is_empty());
+}
+
+#[test]
+fn home_assistant_is_told_of_each_region_and_wanted_label() {
+    let (mut composer, mut out) = (composer(), Outbox::default());
+    composer.hear(&hello(&["a", "b"]), &mut out);
+    let sent = drain(&mut out);
+    let config = of(&sent, "ha/device/resnetd-pi/config")[0];
+    let components = config["components"].as_object().unwrap();
+    let is = components
+        .values()
+        .filter(|one| one["platform"] == "binary_sensor");
+    assert_eq!(is.count(), 3);
+    assert_eq!(config["device"]["model"], "m");
+}
+
+#[test]
+fn what_was_told_of_a_camera_that_has_gone_is_to_be_forgotten() {
+    let (mut composer, mut out) = (composer(), Outbox::default());
+    composer.hear(&hello(&["a", "ab"]), &mut out);
+    composer.hear(&change("cup"), &mut out);
+    let status = Status {
+        camera: "ab".into(),
+        timestamp: 1.0,
+        state: State::Streaming,
+        detail: None,
+    };
+    composer.hear(&Message::Status(status), &mut out);
+    drain(&mut out);
+    composer.hear(&hello(&["ab"]), &mut out);
+    let gone: Vec<String> = std::iter::from_fn(|| out.take())
+        .filter(|item| item.payload.is_empty())
+        .map(|item| item.topic)
+        .collect();
+    assert_eq!(gone, ["resnetd/pi/a/camera", "resnetd/pi/a/x/label"]);
+}
+
+#[test]
+fn a_cameras_frames_are_averages_since_the_last_time() {
+    let (mut composer, mut out) = (composer(), Outbox::default());
+    composer.hear(&hello(&["a"]), &mut out);
+    composer.hear(&classification(0.5), &mut out);
+    drain(&mut out);
+    composer.sense(&Readings::default(), &mut out);
+    let sent = drain(&mut out);
+    let camera = of(&sent, "resnetd/pi/a/camera")[0];
+    assert_eq!(camera["inference_ms"], 30.0);
+    assert_eq!(of(&sent, "resnetd/pi/machine")[0]["model"], "m");
+    composer.sense(&Readings::default(), &mut out);
+    assert!(of(&drain(&mut out), "resnetd/pi/a/camera")[0]["inference_ms"].is_null());
+}
+
+#[test]
+fn pictures_of_changes_are_not_sent_more_often_than_people_look() {
+    let (mut composer, mut out) = (composer(), Outbox::default());
+    composer.hear(&hello(&["a"]), &mut out);
+    assert!(composer.pictures_due("a"));
+    assert!(!composer.pictures_due("a"));
+    assert!(!composer.pictures_due("other"));
+}
