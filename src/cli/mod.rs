@@ -22,6 +22,7 @@ mod relabel;
 mod reload;
 mod run;
 mod shelf;
+mod svg;
 pub mod view;
 mod watch;
 #[cfg(feature = "tools")]

@@ -84,28 +84,45 @@ pub fn surest(logits: &[f32], temperature: f32, prediction: &mut Prediction) -> 
     prediction.top(1).first().copied()
 }
 
+/// Answers of which the network was about equally sure.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Bin {
+    pub count: usize,
+    /// How many of them were right.
+    pub right: usize,
+    /// The sum of their confidences.
+    pub confidence: f64,
+}
+
+/// All answers in groups of equal width, the least sure first.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss
-)] // counts, and 0 to 1
-fn calibration_error<'a>(answers: impl Iterator<Item = &'a Answer>, temperature: f32) -> f64 {
-    let mut bins = [(0usize, 0usize, 0.0f64); BINS];
-    let (mut prediction, mut all) = (Prediction::default(), 0usize);
+)] // 0 to 1
+pub fn bins<'a>(answers: impl Iterator<Item = &'a Answer>, temperature: f32) -> Vec<Bin> {
+    let mut bins = vec![Bin::default(); BINS];
+    let mut prediction = Prediction::default();
     for Answer { logits, truth } in answers {
         let Some(top) = surest(logits, temperature, &mut prediction) else {
             continue;
         };
         let confidence = f64::from(top.confidence);
-        let bin = ((confidence * BINS as f64) as usize).min(BINS - 1);
-        bins[bin].0 += 1;
-        bins[bin].1 += usize::from(top.class_id == *truth);
-        bins[bin].2 += confidence;
-        all += 1;
+        let bin = &mut bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
+        bin.count += 1;
+        bin.right += usize::from(top.class_id == *truth);
+        bin.confidence += confidence;
     }
+    bins
+}
+
+#[allow(clippy::cast_precision_loss)] // counts of pictures
+fn calibration_error<'a>(answers: impl Iterator<Item = &'a Answer>, temperature: f32) -> f64 {
+    let bins = bins(answers, temperature);
     let distances = bins
         .iter()
-        .map(|&(_, right, sum)| (sum - right as f64).abs());
+        .map(|bin| (bin.confidence - bin.right as f64).abs());
+    let all: usize = bins.iter().map(|bin| bin.count).sum();
     distances.sum::<f64>() / all.max(1) as f64
 }
 

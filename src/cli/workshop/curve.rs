@@ -1,7 +1,8 @@
-//! Shares against cost as a picture: SVG written by hand, in colours that are readable on a light and on a dark
-//! background. What they are shares of is the commands' business.
+//! Shares against cost as a picture. What they are shares of is the commands' business.
 
 use std::fmt::Write as _; // into a String, which cannot fail
+
+use crate::cli::svg::{self, COLOURS, label, line};
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
@@ -10,9 +11,6 @@ const LEFT: f64 = 60.0;
 const RIGHT: f64 = WIDTH - 20.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = HEIGHT - 50.0;
-
-/// The colours of series, in their order.
-const COLOURS: [&str; 3] = ["#3c8dd0", "#d0803c", "#50a060"];
 
 /// Points that are one line.
 pub struct Series<'a> {
@@ -36,15 +34,11 @@ pub fn draw(title: &str, series: &[Series]) -> String {
             styles,
             " text.{class}, circle.{class} {{ fill: {colour} }} polyline.{class} {{ stroke: {colour} }}"
         );
-        line(&field, &class, &one.points, &mut body);
+        points(&field, &class, &one.points, &mut body);
         label(&mut body, &class, left, 16.0, one.name);
         left += 140.0;
     }
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\">\n\
-         <style>text {{ font: 11px sans-serif; fill: #808080 }} .n {{ text-anchor: end }} .m {{ text-anchor: middle }} \
-         .a {{ stroke: #808080; stroke-width: 1 }} polyline {{ fill: none; stroke-width: 2 }}{styles}</style>\n{body}</svg>\n"
-    )
+    svg::document((WIDTH, HEIGHT), &styles, &body)
 }
 
 /// What part of cost and shares is shown.
@@ -92,14 +86,11 @@ fn axes(field: &Field, out: &mut String) {
     let below = "G multiply-adds for one picture";
     label(out, "m", f64::midpoint(LEFT, RIGHT), BOTTOM + 36.0, below);
     for (x, y) in [(RIGHT, BOTTOM), (LEFT, TOP)] {
-        let _ = writeln!(
-            out,
-            "<line class=\"a\" x1=\"{LEFT}\" y1=\"{BOTTOM}\" x2=\"{x}\" y2=\"{y}\"/>"
-        );
+        line(out, (LEFT, BOTTOM), (x, y));
     }
 }
 
-fn line(field: &Field, class: &str, points: &[(f64, f64)], out: &mut String) {
+fn points(field: &Field, class: &str, points: &[(f64, f64)], out: &mut String) {
     let place = |&(giga, share): &(f64, f64)| (field.x(giga), field.y(share));
     let places: Vec<(f64, f64)> = points.iter().map(place).collect();
     let text: Vec<String> = places
@@ -117,13 +108,6 @@ fn line(field: &Field, class: &str, points: &[(f64, f64)], out: &mut String) {
             "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3\"/>"
         );
     }
-}
-
-fn label(out: &mut String, class: &str, x: f64, y: f64, text: &str) {
-    let _ = writeln!(
-        out,
-        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>"
-    );
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use clap::Parser;
 use serde_json::json;
 
 use super::curve::{self, Series};
+use super::judgement;
 use crate::cli::Failure;
 use crate::model::cascade::{self, Step};
 use crate::model::confidence::{self, Fitted};
@@ -20,6 +21,7 @@ use crate::model::eval::{self, Evaluation, share};
   resnetd-model eval resnet50.nnef.tar val.tar --against resnet50-float.nnef.tar
   resnetd-model eval resnet50.nnef.tar val.tar --write
   resnetd-model eval resnet50.nnef.tar val.tar --fit-temperature --write
+  resnetd-model eval resnet50.nnef.tar val.tar --plot judgement.svg
   resnetd-model eval resnet50.nnef.tar val.tar --cascade resnet101.nnef.tar --plot cascade.svg
 
 Each folder of the pictures is a class: named like a label, or as many as labels and in their order.")]
@@ -34,8 +36,9 @@ pub struct Args {
     /// A better bundle that is asked where this one is not sure: what accuracy at what cost?
     #[arg(long, value_name = "BUNDLE", conflicts_with = "against")]
     cascade: Option<PathBuf>,
-    /// Draw that (SVG).
-    #[arg(long, value_name = "FILE", requires = "cascade")]
+    /// Draw what accuracy at what cost, with --cascade; else which labels are taken for which, and whether the network
+    /// is as often right as it is sure (SVG).
+    #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// One JSON object: `top1` and `top5` as fractions, `images`.
     #[arg(long)]
@@ -69,6 +72,9 @@ impl Args {
             (Some(path), Some(second)) => self.cascade_steps(path, &found, second, fitted)?,
             _ => Vec::new(),
         };
+        if let (Some(path), None) = (&self.plot, &self.cascade) {
+            super::write(path, judgement(&found, fitted).as_bytes())?;
+        }
         if self.json {
             return super::show(format_args!(
                 "{}\n",
@@ -207,6 +213,19 @@ fn picture(steps: &[Step], pictures: usize) -> String {
         },
     ];
     curve::draw(&format!("of {pictures} pictures"), &series)
+}
+
+/// As sure as it says it is, where that was found out, of pictures that were not used for it.
+fn judgement(found: &Evaluation, fitted: Option<Fitted>) -> String {
+    let temperature = fitted
+        .map(|fitted| fitted.temperature)
+        .or(found.temperature);
+    let (first, step) = if fitted.is_some() { (1, 2) } else { (0, 1) };
+    let answers = found.answers.iter().skip(first).step_by(step);
+    judgement::draw(
+        found,
+        &confidence::bins(answers, temperature.unwrap_or(1.0)),
+    )
 }
 
 fn agreement(a: &Evaluation, b: &Evaluation) -> f64 {

@@ -4,6 +4,7 @@ mod curve;
 mod diff;
 mod eval;
 mod import;
+mod judgement;
 mod prune;
 mod pull;
 mod quantize;
