@@ -34,15 +34,20 @@
 //! | its `device` | the machine's name | what this device is called in topics, unlike all others |
 //! | its `labels` | none | labels that get a binary sensor each |
 //! | its `discovery` | `"homeassistant"` | Home Assistant's prefix; `""`: nothing is announced |
+//! | `[snapshots]` with `dir` | no picture is kept | a folder that is there: pictures to teach from (docs/PAGE.md) |
+//! | its `max_mb` | 500 | megabytes: some 5,000 pictures of 640x480; the oldest go that nobody has labelled |
+//! | its `when` | `"change"` | a label has changed; `"uncertain"`: it is less than 60 % sure, `"every"`: every ten seconds |
 //! | `stale_s` | 5 | longer than a camera needs to adjust itself, short enough to be told while it matters |
 //!
 //! What a value means beyond its type (does the camera exist?) is found out by whoever uses it.
 
 mod http;
 mod mqtt;
+mod snapshots;
 
 pub use http::{Address, Http, PreviewFps};
 pub use mqtt::{Broker, Mqtt};
+pub use snapshots::{Snapshots, When};
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -109,6 +114,8 @@ pub struct Config {
     pub http: Http,
     #[serde(default)]
     pub mqtt: Mqtt,
+    #[serde(default)]
+    pub snapshots: Snapshots,
 }
 
 /// What becomes of the model after the start.

@@ -1,14 +1,20 @@
-//! From the configuration to the page and the broker that the daemon publishes to beside the socket, and what of this machine
-//! they show.
+//! From the configuration to the page, the broker and the folder of pictures that the daemon publishes to beside the socket, and
+//! what of this machine they show.
+
+use std::num::NonZeroU32;
 
 use super::machine;
 use crate::adapt::sensors::Sensors;
-use crate::config::{Broker, Http, Mqtt, PreviewFps};
-use crate::publish::http::{self, Readings};
+use crate::config::{self, Broker, Http, Mqtt, PreviewFps};
+use crate::publish::http;
 use crate::publish::mqtt;
+use crate::publish::sensors::{self, Readings};
+use crate::publish::snapshots::{self, When};
 
 /// Without a better wish.
 const PREVIEW_FPS: f32 = 5.0;
+/// Of kept pictures.
+const MOST_MB: u32 = 500;
 /// Where Home Assistant looks unless told otherwise.
 const DISCOVERY: &str = "homeassistant";
 
@@ -45,9 +51,24 @@ pub fn broker(mqtt: &Mqtt) -> Option<mqtt::Settings> {
     })
 }
 
+/// The kept pictures, if any are wanted.
+#[must_use]
+pub fn snapshots(wanted: &config::Snapshots) -> Option<snapshots::Settings> {
+    let most = wanted.max_mb.map_or(MOST_MB, NonZeroU32::get);
+    Some(snapshots::Settings {
+        dir: wanted.dir.clone()?,
+        most: u64::from(most) * 1_000_000,
+        when: match wanted.when {
+            config::When::Change => When::Change,
+            config::When::Uncertain => When::Uncertain,
+            config::When::Every => When::Every,
+        },
+    })
+}
+
 struct Machine(Sensors);
 
-impl http::Sensors for Machine {
+impl sensors::Sensors for Machine {
     fn read(&mut self) -> Readings {
         let gauge = self.0.gauge();
         Readings {

@@ -54,11 +54,17 @@ impl Reload for FromFile {
         if wanted.socket != self.running.socket {
             log::warn!("the socket stays where it is until the next start");
         }
-        if wanted.http != self.running.http {
-            log::warn!("the page stays as it is until the next start");
-        }
-        if wanted.mqtt != self.running.mqtt {
-            log::warn!("the broker stays what it is until the next start");
+        let beside = |options: &Options| {
+            let Options {
+                http,
+                mqtt,
+                snapshots,
+                ..
+            } = options.clone();
+            (http, mqtt, snapshots)
+        };
+        if beside(&wanted) != beside(&self.running) {
+            log::warn!("[http], [mqtt] and [snapshots] stay as they are until the next start");
         }
         // One that is watched already would be found busy if it were opened once more, and by us.
         let cameras = wanted.cameras.iter().map(|named| {

@@ -19,7 +19,7 @@ use super::relabel::Names;
 use super::reload::FromFile;
 use super::view::Screen;
 use crate::adapt::{governor, still};
-use crate::config::{Address, Broker, Config, Fps, Http, Models, Mqtt, Policy, Share};
+use crate::config::{Address, Broker, Config, Fps, Http, Models, Mqtt, Policy, Share, Snapshots};
 use crate::control::Controls;
 use crate::cores::Threads;
 use crate::daemon::{self, Camera, Look, Settings, Work};
@@ -101,6 +101,7 @@ pub struct Options {
     still: Option<still::Settings>,
     pub http: Http,
     pub mqtt: Mqtt,
+    pub snapshots: Snapshots,
 }
 
 /// A camera as it is asked for.
@@ -162,6 +163,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             observer: console.as_ref().map(Console::observer),
             http: page::settings(&options.http),
             mqtt: page::broker(&options.mqtt),
+            snapshots: page::snapshots(&options.snapshots),
             reload: Some(Box::new(reload)),
         },
         &stop,
@@ -283,6 +285,7 @@ impl Options {
                 url: flags.mqtt.or(file.mqtt.url),
                 ..file.mqtt
             },
+            snapshots: file.snapshots,
         }
     }
 

@@ -32,13 +32,14 @@ use crate::adapt::{Pace, governor, still};
 use crate::frame::{Frame, Square};
 use crate::infer::ActivationMap;
 use crate::label::{Labels, Prediction};
-use crate::publish::http::{self, Http};
+use crate::publish::http;
 use crate::publish::listener::Listener;
-use crate::publish::mqtt::{self, Mqtt};
+use crate::publish::mqtt;
 use crate::publish::path::Places;
 use crate::publish::pictures::Pictures;
+use crate::publish::snapshots;
 use crate::publish::wire::{self, Message, ModelInfo, State};
-use crate::publish::{Hub, Publisher, SocketError};
+use crate::publish::{Hub, Publisher, SocketError, Task};
 use crate::slot::Slots;
 use crate::source::Source;
 use crate::spec::{Activation, Framing};
@@ -241,6 +242,8 @@ pub struct Options {
     pub http: Option<http::Settings>,
     /// A broker, likewise.
     pub mqtt: Option<mqtt::Settings>,
+    /// A folder of pictures, likewise.
+    pub snapshots: Option<snapshots::Settings>,
     /// Knows when something else is wanted.
     pub reload: Option<Box<dyn Reload>>,
 }
@@ -288,21 +291,7 @@ pub fn run(mut options: Options, stop: &AtomicBool) -> Result<Totals, DaemonErro
     let publisher = Publisher::start(Arc::clone(&hub), listener)?;
     let fps = { options.http.as_ref() }.map_or(PREVIEW_FPS, |http| http.preview_fps);
     let (telemetry, previews) = (Arc::<Telemetry>::default(), Arc::new(Previews::new(fps)));
-    let inside = http::Inside {
-        hub: Arc::clone(&hub),
-        telemetry: Arc::clone(&telemetry),
-        pictures: Arc::clone(&previews) as Arc<dyn Pictures>,
-    };
-    let http = { options.http.take() }
-        .map(|settings| Http::start(settings, inside))
-        .transpose()?;
-    let inside = mqtt::Inside {
-        hub: Arc::clone(&hub),
-        pictures: Arc::clone(&previews) as Arc<dyn Pictures>,
-    };
-    let mqtt = { options.mqtt.take() }
-        .map(|settings| Mqtt::start(settings, inside))
-        .transpose()?;
+    let beside = Beside::start(&mut options, &hub, &telemetry, &previews)?;
     let what = format!(
         "model {}, labels on {socket}",
         options.choice.model.info.name
@@ -316,9 +305,49 @@ pub fn run(mut options: Options, stop: &AtomicBool) -> Result<Totals, DaemonErro
     for name in hub.cameras() {
         hub.publish(&view::status(&name, State::Stopping, None));
     }
-    drop((http, mqtt));
+    drop(beside);
     drop(publisher);
     outcome
+}
+
+/// The publishers beside the socket, while they are wanted.
+struct Beside {
+    _tasks: Vec<Task>,
+}
+
+impl Beside {
+    fn start(
+        options: &mut Options,
+        hub: &Arc<Hub>,
+        telemetry: &Arc<Telemetry>,
+        previews: &Arc<Previews>,
+    ) -> Result<Self, DaemonError> {
+        let pictures = || Arc::clone(previews) as Arc<dyn Pictures>;
+        let (mut tasks, mut kept) = (Vec::new(), None);
+        if let Some(settings) = options.snapshots.take() {
+            let started = snapshots::start(settings, Arc::clone(hub), pictures());
+            let (task, snapshots) = started.map_err(DaemonError::Thread)?;
+            tasks.push(task);
+            kept = Some(snapshots);
+        }
+        if let Some(settings) = options.mqtt.take() {
+            let inside = mqtt::Inside {
+                hub: Arc::clone(hub),
+                pictures: pictures(),
+            };
+            tasks.push(mqtt::start(settings, inside)?);
+        }
+        if let Some(settings) = options.http.take() {
+            let inside = http::Inside {
+                hub: Arc::clone(hub),
+                telemetry: Arc::clone(telemetry),
+                pictures: pictures(),
+                snapshots: kept,
+            };
+            tasks.push(http::start(settings, inside)?);
+        }
+        Ok(Self { _tasks: tasks })
+    }
 }
 
 /// Says which model runs.

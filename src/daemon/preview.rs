@@ -15,6 +15,7 @@ use crate::label::Prediction;
 use crate::preprocess::Reducer;
 use crate::publish::pictures::{Picture, Pictures, Question, Scene, View, Why};
 use crate::publish::wire::unix_seconds;
+use crate::spec::Framing;
 
 /// How long frames are kept for somebody who does not ask again.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -44,6 +45,7 @@ pub struct Preview {
     next: AtomicU64,
     newest: Mutex<Newest>,
     scene: Mutex<Scene>,
+    looks: Mutex<Vec<(Option<String>, Framing)>>,
     asked: Mutex<Asked>,
 }
 
@@ -51,8 +53,8 @@ struct Newest {
     frame: Frame,
     /// 0: there is none yet.
     number: u64,
-    /// Its frame is gone, to be encoded.
-    taken: bool,
+    /// It cannot be encoded.
+    broken: bool,
     encoded: Option<Picture>,
 }
 
@@ -67,7 +69,6 @@ struct Asked {
 /// What encodes.
 #[derive(Default)]
 struct Workbench {
-    frame: Option<Frame>,
     reducer: Reducer,
     pixels: Vec<u8>,
 }
@@ -103,10 +104,11 @@ impl Previews {
             newest: Mutex::new(Newest {
                 frame: Frame::empty(),
                 number: 0,
-                taken: false,
+                broken: false,
                 encoded: None,
             }),
             scene: Mutex::new(scene(looks)),
+            looks: Mutex::new(framings(looks)),
             asked: Mutex::default(),
         });
         let mut cameras = lock(&self.cameras);
@@ -124,6 +126,7 @@ impl Previews {
     pub fn look(&self, camera: &str, looks: &[Look]) {
         if let Some(preview) = self.find(camera) {
             *lock(&preview.scene) = scene(looks);
+            *lock(&preview.looks) = framings(looks);
         }
     }
 
@@ -147,6 +150,11 @@ fn scene(looks: &[Look]) -> Scene {
     }
 }
 
+fn framings(looks: &[Look]) -> Vec<(Option<String>, Framing)> {
+    let framing = |look: &Look| (look.region.clone(), look.framing);
+    looks.iter().map(framing).collect()
+}
+
 impl Preview {
     /// Keeps a copy of a frame if somebody looks and the last is old enough. Waits for nobody.
     pub fn offer(&self, frame: &Frame) {
@@ -162,7 +170,7 @@ impl Preview {
             .store(now.saturating_add(interval), Ordering::Relaxed);
         newest.frame.clone_from(frame);
         newest.number += 1;
-        newest.taken = false;
+        newest.broken = false;
         newest.encoded = None;
     }
 
@@ -224,37 +232,52 @@ impl Preview {
     }
 
     fn newest(&self, after: u64, workbench: &Mutex<Workbench>) -> Option<Picture> {
-        let mut bench = lock(workbench);
-        let (number, captured_at) = {
-            let mut newest = lock(&self.newest);
-            if newest.number <= after {
-                return None;
-            }
-            if let Some(picture) = &newest.encoded {
-                return Some(picture.clone());
-            }
-            if std::mem::replace(&mut newest.taken, true) {
-                return None; // it could not be encoded
-            }
-            let frame = bench.frame.get_or_insert_with(Frame::empty);
-            std::mem::swap(frame, &mut newest.frame);
-            (newest.number, unix_seconds(frame.captured_at))
-        };
-        // nobody who captures waits for this
-        let jpeg = bench.encode();
+        // frames that come meanwhile are not kept: nobody who captures waits
         let mut newest = lock(&self.newest);
-        match jpeg {
-            Ok(jpeg) => {
-                let picture = Picture {
-                    jpeg,
-                    number,
-                    captured_at,
-                };
-                if newest.number == number {
-                    newest.encoded = Some(picture.clone());
-                }
-                Some(picture)
-            }
+        if newest.number <= after || newest.broken {
+            return None;
+        }
+        if let Some(picture) = &newest.encoded {
+            return Some(picture.clone());
+        }
+        let encoded = lock(workbench).encode(&newest.frame, None);
+        let picture = self.picture(&newest, encoded);
+        newest.broken = picture.is_none();
+        newest.encoded.clone_from(&picture);
+        picture
+    }
+
+    fn part(
+        &self,
+        region: Option<&str>,
+        after: u64,
+        workbench: &Mutex<Workbench>,
+    ) -> Option<Picture> {
+        let looks = lock(&self.looks);
+        let named = looks.iter().find(|(name, _)| name.as_deref() == region);
+        let framing = Framing {
+            fit: None,
+            ..named?.1
+        };
+        drop(looks);
+        if framing == Framing::default() {
+            return self.newest(after, workbench);
+        }
+        let newest = lock(&self.newest);
+        if newest.number <= after {
+            return None;
+        }
+        let encoded = lock(workbench).encode(&newest.frame, Some(&framing));
+        self.picture(&newest, encoded)
+    }
+
+    fn picture(&self, newest: &Newest, encoded: Result<Arc<[u8]>, String>) -> Option<Picture> {
+        match encoded {
+            Ok(jpeg) => Some(Picture {
+                jpeg,
+                number: newest.number,
+                captured_at: unix_seconds(newest.frame.captured_at),
+            }),
             Err(reason) => {
                 log::debug!("{}: no preview of a frame: {reason}", self.camera);
                 None
@@ -264,29 +287,21 @@ impl Preview {
 }
 
 impl Workbench {
-    fn encode(&mut self) -> Result<Arc<[u8]>, String> {
-        let Self {
-            frame,
-            reducer,
-            pixels,
-        } = self;
-        let frame = frame.as_ref().ok_or("there is none")?;
+    /// All of a picture as it is laid out, or a part of it, upright.
+    fn encode(&mut self, frame: &Frame, framing: Option<&Framing>) -> Result<Arc<[u8]>, String> {
         let whole = frame.format == PixelFormat::Mjpg && frame.data.starts_with(&[0xff, 0xd8]);
-        if whole && frame.data.len() <= LARGEST_JPEG {
+        if whole && framing.is_none() && frame.data.len() <= LARGEST_JPEG {
             return Ok(frame.data.as_slice().into());
         }
-        let size = reducer
-            .run(frame, LONGEST_SIDE, pixels)
-            .map_err(|error| error.to_string())?;
+        let Self { reducer, pixels } = self;
+        let framing = framing.copied().unwrap_or_default();
+        let size = { reducer }.run(frame, &framing, LONGEST_SIDE, pixels);
+        let size = size.map_err(|error| error.to_string())?;
         let side = |side: u32| u16::try_from(side).map_err(|error| error.to_string());
+        let (width, height) = (side(size.width)?, side(size.height)?);
         let mut jpeg = Vec::with_capacity(64 << 10);
         Encoder::new(&mut jpeg, QUALITY)
-            .encode(
-                pixels,
-                side(size.width)?,
-                side(size.height)?,
-                ColorType::Rgb,
-            )
+            .encode(pixels, width, height, ColorType::Rgb)
             .map_err(|error| error.to_string())?;
         Ok(jpeg.into())
     }
@@ -297,6 +312,12 @@ impl Pictures for Previews {
         let preview = self.find(camera)?;
         preview.want();
         preview.newest(after, &self.encoder)
+    }
+
+    fn part(&self, camera: &str, region: Option<&str>, after: u64) -> Option<Picture> {
+        let preview = self.find(camera)?;
+        preview.want();
+        preview.part(region, after, &self.encoder)
     }
 
     fn scene(&self, camera: &str) -> Option<Scene> {
@@ -320,149 +341,4 @@ impl Pictures for Previews {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::daemon::{Classified, ClassifyError, Worth};
-    use crate::infer::ActivationMap;
-    use crate::spec::Framing;
-
-    struct Fake;
-
-    impl Classifier for Fake {
-        fn classify(
-            &mut self,
-            _: &Frame,
-            _: &Framing,
-            _: Worth,
-            _: &mut Prediction,
-        ) -> Result<Option<Classified>, ClassifyError> {
-            Ok(None)
-        }
-
-        fn seen(&self) -> [f32; 4] {
-            [0.25, 0.0, 0.5, 1.0]
-        }
-
-        #[allow(clippy::cast_precision_loss)] // small numbers
-        fn map(&self, class_id: usize) -> Option<ActivationMap> {
-            Some(ActivationMap {
-                rows: 1,
-                columns: 1,
-                values: vec![class_id as f32],
-            })
-        }
-    }
-
-    fn frame(grey: u8) -> Frame {
-        Frame {
-            format: PixelFormat::Grey,
-            width: 8,
-            height: 8,
-            stride: 8,
-            data: vec![grey; 64],
-            ..Frame::empty()
-        }
-    }
-
-    fn watched() -> (Previews, Arc<Preview>) {
-        let previews = Previews::new(1000.0);
-        let preview = previews.watch("a", &[Look::default()]);
-        (previews, preview)
-    }
-
-    fn question(class_id: Option<usize>) -> Question<'static> {
-        Question {
-            camera: "a",
-            region: None,
-            class_id,
-        }
-    }
-
-    fn classify(preview: &Preview, top: usize) {
-        let mut probabilities = vec![0.0; 3];
-        probabilities[top] = 1.0;
-        let prediction = Prediction {
-            probabilities,
-            logits: Vec::new(),
-        };
-        let labels = ["x", "y", "z"].map(String::from);
-        preview.classified((&Look::default(), &frame(1)), &Fake, &prediction, &labels);
-    }
-
-    #[test]
-    fn a_frame_is_kept_only_while_somebody_looks() {
-        let (previews, preview) = watched();
-        preview.offer(&frame(1));
-        assert_eq!(lock(&preview.newest).number, 0);
-        assert_eq!(previews.newest("a", 0), None);
-        preview.offer(&frame(1));
-        let picture = previews.newest("a", 0).unwrap();
-        let decoded = image::load_from_memory(&picture.jpeg).unwrap();
-        assert_eq!((decoded.width(), decoded.height()), (8, 8));
-        assert_eq!(previews.newest("a", picture.number), None);
-        assert!(Arc::ptr_eq(
-            &previews.newest("a", 0).unwrap().jpeg,
-            &picture.jpeg
-        ));
-    }
-
-    #[test]
-    fn no_more_frames_are_kept_than_are_shown() {
-        let previews = Previews::new(0.1);
-        let preview = previews.watch("a", &[Look::default()]);
-        preview.want();
-        (0..50).for_each(|_| preview.offer(&frame(1)));
-        assert_eq!(lock(&preview.newest).number, 1);
-    }
-
-    #[test]
-    fn a_cameras_own_jpeg_is_passed_on_and_a_torn_frame_is_none() {
-        let (previews, preview) = watched();
-        previews.newest("a", 0);
-        let jpeg = Frame {
-            format: PixelFormat::Mjpg,
-            data: vec![0xff, 0xd8, 1, 2],
-            ..Frame::empty()
-        };
-        preview.offer(&jpeg);
-        assert_eq!(*previews.newest("a", 0).unwrap().jpeg, jpeg.data);
-        std::thread::sleep(Duration::from_millis(3));
-        preview.offer(&Frame {
-            data: vec![0; 3],
-            ..frame(1)
-        });
-        assert_eq!(previews.newest("a", 1), None);
-        assert_eq!(previews.newest("a", 1), None);
-        std::thread::sleep(Duration::from_millis(3));
-        preview.offer(&frame(2));
-        assert_eq!(previews.newest("a", 1).unwrap().number, 3);
-    }
-
-    #[test]
-    fn a_question_is_answered_by_the_next_frame_and_only_while_it_is_asked() {
-        let (previews, preview) = watched();
-        classify(&preview, 1);
-        assert_eq!(previews.scene("a").unwrap().views[0].seen, None);
-        assert_eq!(previews.why(question(None)), None);
-        classify(&preview, 1);
-        let why = previews.why(question(None)).unwrap();
-        assert_eq!(
-            (why.class_id, &*why.class, &why.values[..]),
-            (1, "y", &[1.0][..])
-        );
-        assert_eq!(
-            previews.scene("a").unwrap().views[0].seen,
-            Some([0.25, 0.0, 0.5, 1.0])
-        );
-        assert_eq!(previews.why(question(Some(2))), None);
-        classify(&preview, 1);
-        assert_eq!(previews.why(question(Some(2))).unwrap().class, "z");
-    }
-
-    #[test]
-    fn a_camera_that_is_not_watched_has_no_picture() {
-        let (previews, _preview) = watched();
-        previews.forget("a");
-        assert_eq!((previews.newest("a", 0), previews.scene("a")), (None, None));
-    }
-}
+mod tests;

@@ -74,6 +74,31 @@ fn reversed(range: &Range<u32>, size: u32) -> Range<u32> {
     size - range.end..size - range.start
 }
 
+/// Puts a part of a picture as it is laid out (`size`, three bytes a pixel) into `out` as it is when upright.
+pub(super) fn upright_pixels(part: &[u8], size: ImageSize, framing: &Framing, out: &mut Vec<u8>) {
+    let (pixels, _) = part.as_chunks::<3>();
+    let (width, height) = (size.width as usize, size.height as usize);
+    let whole = upright(size, framing.turn);
+    let (columns, rows) = (whole.width as usize, whole.height as usize);
+    out.clear();
+    for y in 0..rows {
+        for x in 0..columns {
+            let (x, y) = match framing.flip {
+                Flip::None => (x, y),
+                Flip::Horizontal => (columns - 1 - x, y),
+                Flip::Vertical => (x, rows - 1 - y),
+            };
+            let (x, y) = match framing.turn {
+                Turn::None => (x, y),
+                Turn::Right => (y, height - 1 - x),
+                Turn::Half => (width - 1 - x, height - 1 - y),
+                Turn::Left => (width - 1 - y, x),
+            };
+            out.extend(pixels.get(y * width + x).copied().unwrap_or_default());
+        }
+    }
+}
+
 /// Turns and flips a square of `side * side` pixels of three bytes, in its place; and the columns and rows that are
 /// picture.
 pub(super) fn turn(
@@ -184,6 +209,20 @@ mod tests {
             for (found, wanted) in found.into_iter().zip(shares(&columns, &rows, whole)) {
                 prop_assert!((found - wanted).abs() < 1e-5, "{} is not {}", found, wanted);
             }
+        }
+
+        #[test]
+        fn a_part_that_is_no_square_is_turned_as_a_picture_is(framing in framings(), width in 1u8..12, height in 1u8..12) {
+            let size = ImageSize { width: width.into(), height: height.into() };
+            let part: Vec<u8> = (0..height).flat_map(|y| (0..width).flat_map(move |x| [x, y, 7])).collect();
+            let mut out = vec![1];
+            upright_pixels(&part, size, &framing, &mut out);
+            let whole = upright(size, framing.turn);
+            let wanted = (0..whole.height).flat_map(|y| (0..whole.width).map(move |x| (x, y))).flat_map(|pixel| {
+                let (x, y) = origin(pixel, size, &framing);
+                [u8::try_from(x).unwrap(), u8::try_from(y).unwrap(), 7]
+            });
+            prop_assert_eq!(out, wanted.collect::<Vec<u8>>());
         }
 
         #[test]

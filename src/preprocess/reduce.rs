@@ -1,4 +1,4 @@
-//! A whole picture for people: any frame as RGB, smaller by a whole number where it is larger than they need. Blocks of
+//! A picture for people: any frame, or a part of it, as RGB, upright, smaller by a whole number where it is larger than they need. Blocks of
 //! pixels are averaged, which is quick and shows no steps; nothing of it enters a network.
 
 use std::ops::Range;
@@ -6,8 +6,9 @@ use std::ops::Range;
 use super::convert::Rgbx;
 use super::jpeg::Decoded;
 use super::pixels::Picture;
-use super::{ImageSize, PreprocessError};
+use super::{ImageSize, PreprocessError, framing};
 use crate::frame::{Frame, PixelFormat};
+use crate::spec::{Flip, Framing, Turn};
 
 /// Reduces frames; keeps its buffers.
 #[derive(Default)]
@@ -15,17 +16,19 @@ pub struct Reducer {
     decoded: Decoded,
     row: Vec<Rgbx>,
     sums: Vec<[u32; 3]>,
+    part: Vec<u8>,
 }
 
 impl Reducer {
-    /// Puts the frame's picture into `out`, 3 bytes a pixel, with no side longer than `longest` pixels (1 at least), as it is laid
-    /// out; and returns its size.
+    /// Puts the part of the frame's picture that `framing` means, upright, into `out`: 3 bytes a pixel, with no side longer
+    /// than `longest` pixels (1 at least); and returns its size. A fit is not asked for.
     ///
     /// # Errors
     /// The picture is empty, not whole or a broken JPEG.
     pub fn run(
         &mut self,
         frame: &Frame,
+        framing: &Framing,
         longest: u32,
         out: &mut Vec<u8>,
     ) -> Result<ImageSize, PreprocessError> {
@@ -36,49 +39,59 @@ impl Reducer {
             }
             _ => Picture::of(frame)?,
         };
-        let ImageSize { width, height } = picture.size();
+        let window = framing::window(picture.size(), framing);
+        let ImageSize { width, height } = window.size();
         let factor = width.max(height).div_ceil(longest.max(1));
         let size = ImageSize {
             width: (width / factor).max(1),
             height: (height / factor).max(1),
         };
-        out.clear();
+        let Self {
+            row, sums, part, ..
+        } = self;
+        let is_upright = (framing.turn, framing.flip) == (Turn::None, Flip::None);
+        let laid_out = if is_upright { &mut *out } else { &mut *part };
+        laid_out.clear();
         for y in 0..size.height {
-            let rows = block(y, factor, height);
+            let rows = block(y, factor, &window.rows);
+            let count = rows.len();
             add_rows(
                 &picture,
                 rows,
-                size.width,
-                factor,
-                (&mut self.row, &mut self.sums),
+                &window.columns,
+                (size.width, factor),
+                (row, sums),
             );
-            let sides = (0..size.width).map(|x| block(x, factor, width).len());
-            let rows = block(y, factor, height).len();
-            for (sum, columns) in self.sums.iter().zip(sides) {
+            let sides = (0..size.width).map(|x| block(x, factor, &window.columns).len());
+            for (sum, columns) in sums.iter().zip(sides) {
                 #[allow(clippy::cast_possible_truncation)] // an average of bytes
-                let average = |sum: u32| (sum / (rows * columns) as u32) as u8;
-                out.extend(sum.map(average));
+                let average = |sum: u32| (sum / (count * columns) as u32) as u8;
+                laid_out.extend(sum.map(average));
             }
         }
-        Ok(size)
+        if is_upright {
+            return Ok(size);
+        }
+        framing::upright_pixels(part, size, framing, out);
+        Ok(framing::upright(size, framing.turn))
     }
 }
 
-/// The pixels of a side of `size` that make one of the reduced picture: never beyond it, where it is narrower than a block.
-fn block(index: u32, factor: u32, size: u32) -> Range<usize> {
-    let first = index * factor;
-    first as usize..(first + factor).min(size) as usize
+/// The pixels of a side that make one of the reduced picture: never beyond it, where it is narrower than a block.
+fn block(index: u32, factor: u32, side: &Range<u32>) -> Range<usize> {
+    let first = side.start + index * factor;
+    first as usize..(first + factor).min(side.end) as usize
 }
 
 /// Sums the pixels of these rows for each of `width` blocks of columns.
 fn add_rows(
     picture: &Picture<'_>,
     rows: Range<usize>,
-    width: u32,
-    factor: u32,
+    columns: &Range<u32>,
+    (width, factor): (u32, u32),
     (buffer, sums): (&mut Vec<Rgbx>, &mut Vec<[u32; 3]>),
 ) {
-    let columns = 0..picture.size().width as usize;
+    let columns = columns.start as usize..columns.end as usize;
     sums.clear();
     sums.resize(width as usize, [0; 3]);
     for y in rows {
@@ -97,6 +110,7 @@ fn add_rows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::Area;
 
     fn frame(format: PixelFormat, width: u32, height: u32, data: Vec<u8>) -> Frame {
         Frame {
@@ -111,7 +125,10 @@ mod tests {
 
     fn reduced(frame: &Frame, longest: u32) -> ((u32, u32), Vec<u8>) {
         let mut out = vec![1; 7];
-        let size = Reducer::default().run(frame, longest, &mut out).unwrap();
+        let whole = Framing::default();
+        let size = Reducer::default()
+            .run(frame, &whole, longest, &mut out)
+            .unwrap();
         ((size.width, size.height), out)
     }
 
@@ -138,8 +155,35 @@ mod tests {
     #[test]
     fn a_torn_frame_is_an_error() {
         let torn = frame(PixelFormat::Rgb3, 5, 3, vec![0; 44]);
-        assert!(Reducer::default().run(&torn, 5, &mut Vec::new()).is_err());
-        let jpeg = frame(PixelFormat::Mjpg, 5, 3, vec![0xff, 0xd8, 0]);
-        assert!(Reducer::default().run(&jpeg, 5, &mut Vec::new()).is_err());
+        let is_error = |frame: &Frame| {
+            let whole = Framing::default();
+            Reducer::default()
+                .run(frame, &whole, 5, &mut Vec::new())
+                .is_err()
+        };
+        assert!(is_error(&torn));
+        assert!(is_error(&frame(
+            PixelFormat::Mjpg,
+            5,
+            3,
+            vec![0xff, 0xd8, 0]
+        )));
+    }
+
+    #[test]
+    fn a_part_is_cut_out_of_the_upright_picture() {
+        let grey = (0..12).collect();
+        let frame = frame(PixelFormat::Grey, 4, 3, grey);
+        let framing = Framing {
+            turn: Turn::Right,
+            area: Area::try_from([0.0, 0.0, 0.67, 0.5]).unwrap(),
+            ..Framing::default()
+        };
+        let mut out = Vec::new();
+        let size = Reducer::default()
+            .run(&frame, &framing, 100, &mut out)
+            .unwrap();
+        assert_eq!((size.width, size.height), (2, 2));
+        assert_eq!(out, [8, 8, 8, 4, 4, 4, 9, 9, 9, 5, 5, 5]);
     }
 }

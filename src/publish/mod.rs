@@ -1,5 +1,5 @@
 //! How labels leave the process: a Unix stream socket that any number of programs may read, and beside it publishers that
-//! are optional ([`http`], [`mqtt`]), which hear what the socket's subscribers hear.
+//! are optional ([`http`], [`mqtt`], [`snapshots`]), which hear what the socket's subscribers hear.
 //!
 //! [`wire`] is the protocol, [`path`] where the socket is, [`listener`] how it comes and goes, [`hub`] what the
 //! rest of the program talks to, [`socket`] the one thread that does the I/O. Publishing never waits
@@ -8,17 +8,22 @@
 mod hearing;
 pub mod http;
 mod hub;
+mod level;
 pub mod listener;
 pub mod mqtt;
 pub mod path;
 pub mod pictures;
 mod ring;
+pub mod sensors;
+pub mod snapshots;
 mod socket;
 mod subscriber;
+mod task;
 pub mod wire;
 
 pub use hub::Hub;
 pub use socket::Publisher;
+pub use task::Task;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};

@@ -66,6 +66,9 @@ pub trait Pictures: Send + Sync {
     /// The newest frame of a camera if it is newer than number `after`. For some seconds newer ones are kept then.
     fn newest(&self, camera: &str, after: u64) -> Option<Picture>;
 
+    /// As [`newest`](Self::newest), upright, and of a region only that.
+    fn part(&self, camera: &str, region: Option<&str>, after: u64) -> Option<Picture>;
+
     /// `None`: there is no such camera.
     fn scene(&self, camera: &str) -> Option<Scene>;
 

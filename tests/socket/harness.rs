@@ -98,6 +98,7 @@ pub fn options(socket: PathBuf, cameras: Vec<Camera>, classifier: Box<dyn Classi
         observer: None,
         http: None,
         mqtt: None,
+        snapshots: None,
         reload: None,
     }
 }

@@ -172,7 +172,7 @@ mod tests {
             svg.contains(">3<") && svg.contains(">2<") && svg.contains(">1<"),
             "{svg}"
         );
-        assert!(svg.contains("label 0 &lt;of many th\u{2026}"), "{svg}");
+        assert!(svg.contains("label 0 &lt;of many that\u{2026}"), "{svg}");
     }
 
     #[test]

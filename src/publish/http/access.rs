@@ -83,6 +83,18 @@ impl Guard {
         }
     }
 
+    /// Whether a request with these headers, which may look, may also change something: there is a token, and it is this
+    /// page that asks. A form of another's page cannot send JSON, and where it comes from browsers say themselves.
+    pub fn may_change(&self, headers: &HeaderMap) -> bool {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let kind = text("content-type")
+            .is_some_and(|kind| kind.split(';').next() == Some("application/json"));
+        let site = text("sec-fetch-site").is_none_or(|site| site == "same-origin");
+        let origin = text("origin")
+            .is_none_or(|origin| origin.split_once("://").map(|(_, host)| host) == text("host"));
+        self.token.is_some() && kind && site && origin
+    }
+
     /// An address names nobody else's machine; a name may.
     fn knows(&self, host: &str) -> bool {
         let name = without_port(host).to_lowercase();
@@ -224,6 +236,32 @@ mod tests {
         }
         let none = guard(Some(TOKEN)).check(&headers(&[("host", "localhost")]));
         assert_eq!(none, Err(Refusal::Token));
+    }
+
+    #[test]
+    fn only_this_page_may_change_something_and_only_with_a_token() {
+        let of = |token, more: &[(&'static str, &str)]| {
+            let mut all = vec![
+                ("host", "localhost:8080"),
+                ("content-type", "application/json"),
+            ];
+            all.extend(more);
+            guard(token).may_change(&headers(&all))
+        };
+        assert!(of(Some(TOKEN), &[]));
+        assert!(of(
+            Some(TOKEN),
+            &[
+                ("origin", "http://localhost:8080"),
+                ("sec-fetch-site", "same-origin")
+            ]
+        ));
+        assert!(!of(None, &[]));
+        assert!(!of(Some(TOKEN), &[("origin", "http://evil.example")]));
+        assert!(!of(Some(TOKEN), &[("origin", "null")]));
+        assert!(!of(Some(TOKEN), &[("sec-fetch-site", "same-site")]));
+        let form = [("host", "localhost"), ("content-type", "text/plain")];
+        assert!(!guard(Some(TOKEN)).may_change(&headers(&form)));
     }
 
     #[test]

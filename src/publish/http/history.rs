@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::Readings;
+use crate::publish::sensors::Readings;
 use crate::publish::wire::{Classification, Message, State, unix_seconds};
 
 const HOUR: f64 = 3600.0;

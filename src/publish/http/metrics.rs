@@ -9,7 +9,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use super::{Inside, Readings};
+use super::Inside;
+use crate::publish::sensors::Readings;
 use crate::publish::wire::{Classification, Message, Reason, State, unix_seconds};
 
 /// Of a stage, in seconds: from what a fast processor needs to what a slow one does.

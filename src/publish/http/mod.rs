@@ -2,12 +2,13 @@
 //! the socket's subscribers hear and holds up nobody.
 //!
 //! [`access`] says who may look, [`server`] accepts and bounds connections, [`routes`] answers a request; [`events`] and
-//! [`video`] are answers that go on; [`history`] remembers the last hour, [`metrics`] counts for Prometheus. Nothing here
-//! changes what the daemon does.
+//! [`video`] are answers that go on; [`history`] remembers the last hour, [`metrics`] counts for Prometheus, [`kept`] shows what
+//! was kept. Nothing here changes what the daemon does.
 
 pub mod access;
 mod events;
 mod history;
+mod kept;
 mod metrics;
 mod routes;
 mod server;
@@ -17,18 +18,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 use super::hub::Hub;
 use super::pictures::Pictures;
+use super::sensors::Sensors;
+use super::snapshots::Snapshots;
+use super::task::Task;
 use crate::telemetry::Telemetry;
-
-/// How long the thread may take to end before the process ends without it.
-const PATIENCE: Duration = Duration::from_millis(300);
 
 /// What is wanted.
 pub struct Settings {
@@ -44,28 +40,14 @@ pub struct Settings {
     pub sensors: Box<dyn Sensors>,
 }
 
-/// How the machine feels.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Readings {
-    /// Of the processor, in degrees Celsius.
-    pub celsius: Option<f64>,
-    /// Heat or a weak supply slow it down.
-    pub slowed: Option<bool>,
-    /// Bytes of memory that this process has resident.
-    pub resident: Option<u64>,
-}
-
-/// Who knows how the machine feels.
-pub trait Sensors: Send + Sync {
-    fn read(&mut self) -> Readings;
-}
-
 /// What is published.
 #[derive(Clone)]
 pub struct Inside {
     pub hub: Arc<Hub>,
     pub telemetry: Arc<Telemetry>,
     pub pictures: Arc<dyn Pictures>,
+    /// Where pictures are kept.
+    pub snapshots: Option<Snapshots>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -78,56 +60,14 @@ pub enum HttpError {
     Thread(io::Error),
 }
 
-/// The thread. When dropped it ends, and all connections with it.
-pub struct Http {
-    stop: Option<oneshot::Sender<()>>,
-    ended: mpsc::Receiver<()>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Http {
-    /// Serves until dropped. An address that is taken and a token that cannot be read are told, and tried again.
-    ///
-    /// # Errors
-    /// If everybody could look and nobody said that they may.
-    pub fn start(settings: Settings, inside: Inside) -> Result<Self, HttpError> {
-        let open = settings.token_file.is_none() && !settings.insecure;
-        if open && !settings.listen.ip().is_loopback() {
-            return Err(HttpError::Exposed(settings.listen));
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(HttpError::Thread)?;
-        let (stop, stopped) = oneshot::channel();
-        let (ending, ended) = mpsc::sync_channel(1);
-        let serve = move || {
-            let _ending: SyncSender<()> = ending; // dropped with the thread, also where it panics
-            runtime.block_on(server::run(settings, inside, stopped));
-            runtime.shutdown_background();
-        };
-        let thread = thread::Builder::new()
-            .name("http".into())
-            .spawn(serve)
-            .map_err(HttpError::Thread)?;
-        Ok(Self {
-            stop: Some(stop),
-            ended,
-            thread: Some(thread),
-        })
+/// Serves until dropped. An address that is taken and a token that cannot be read are told, and tried again.
+///
+/// # Errors
+/// If everybody could look and nobody said that they may, or the system starts no thread.
+pub fn start(settings: Settings, inside: Inside) -> Result<Task, HttpError> {
+    let open = settings.token_file.is_none() && !settings.insecure;
+    if open && !settings.listen.ip().is_loopback() {
+        return Err(HttpError::Exposed(settings.listen));
     }
-}
-
-impl Drop for Http {
-    fn drop(&mut self) {
-        self.stop.take();
-        let late = self.ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
-        if late {
-            log::warn!("the thread for HTTP does not end; not waiting for it");
-        } else if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the thread for HTTP had panicked");
-        }
-    }
+    Task::start("http", |stop| server::run(settings, inside, stop)).map_err(HttpError::Thread)
 }

@@ -1,4 +1,5 @@
-//! Which request gets which answer. Everything is asked for by GET and changes nothing.
+//! Which request gets which answer. Everything is asked for by GET and changes nothing, but for what a person says of a kept
+//! picture.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use serde_json::value::RawValue;
 use super::access::Refusal;
 use super::history::History;
 use super::server::Shared;
-use super::{Readings, events, video};
+use super::{events, kept, video};
 use crate::publish::pictures::{Question, Scene};
+use crate::publish::sensors::Readings;
 use crate::publish::wire::unix_seconds;
 
 pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -40,6 +42,7 @@ const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 const DRAWING: &str = include_str!("page/draw.js");
+const KEPT: &str = include_str!("page/kept.js");
 
 /// What a request asks of a camera.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,11 +50,12 @@ struct Query {
     camera: Option<String>,
     region: Option<String>,
     class_id: Option<usize>,
+    before: Option<String>,
 }
 
 pub async fn answer(
     shared: &Arc<Shared>,
-    request: &Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
     let mut answer = match shared.guard.check(request.headers()) {
         Ok(()) => route(shared, request).await,
@@ -92,7 +96,11 @@ async fn refused(refusal: Refusal) -> Answer {
     }
 }
 
-async fn route(shared: &Arc<Shared>, request: &Request<Incoming>) -> Answer {
+async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
+    let path = request.uri().path();
+    if request.method() == Method::POST && path == "/snapshots" {
+        return judge(shared, request).await;
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET.");
         let allowed = HeaderValue::from_static("GET, HEAD");
@@ -103,11 +111,12 @@ async fn route(shared: &Arc<Shared>, request: &Request<Incoming>) -> Answer {
         Ok(query) => query,
         Err(reason) => return text(StatusCode::BAD_REQUEST, reason),
     };
-    match request.uri().path() {
+    match path {
         "/" => full(StatusCode::OK, HTML, PAGE),
         "/page.css" => full(StatusCode::OK, "text/css; charset=utf-8", STYLE),
         "/page.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
         "/draw.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", DRAWING),
+        "/kept.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", KEPT),
         "/events" => lasting("text/event-stream", events::stream(shared)),
         "/state" => state(shared),
         "/metrics" => full(
@@ -131,7 +140,30 @@ async fn route(shared: &Arc<Shared>, request: &Request<Incoming>) -> Answer {
             Some(camera) => why(shared, &camera, &query).await,
             None => no_camera(),
         },
-        _ => text(StatusCode::NOT_FOUND, "There is no such page here."),
+        _ => kept(shared, path, query.before.as_deref()),
+    }
+}
+
+fn kept(shared: &Shared, path: &str, before: Option<&str>) -> Answer {
+    let nothing = || text(StatusCode::NOT_FOUND, "There is no such page here.");
+    let Some(snapshots) = &shared.inside.snapshots else {
+        return nothing();
+    };
+    match path.strip_prefix("/snapshots") {
+        Some("") => kept::list(snapshots, before),
+        Some(file) if file.starts_with('/') => kept::picture(snapshots, &file[1..]),
+        _ => nothing(),
+    }
+}
+
+async fn judge(shared: &Shared, request: Request<Incoming>) -> Answer {
+    match &shared.inside.snapshots {
+        None => text(StatusCode::NOT_FOUND, "No pictures are kept here."),
+        Some(_) if !shared.guard.may_change(request.headers()) => text(
+            StatusCode::FORBIDDEN,
+            "Only this page may say what a picture is, and only where [http] has a `token_file`.",
+        ),
+        Some(snapshots) => kept::judge(snapshots, request).await,
     }
 }
 
@@ -261,17 +293,17 @@ fn state(shared: &Shared) -> Answer {
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-fn text(status: StatusCode, line: &'static str) -> Answer {
+pub fn text(status: StatusCode, line: &'static str) -> Answer {
     full(status, PLAIN, line)
 }
 
-fn json(value: &impl Serialize) -> Answer {
+pub fn json(value: &impl Serialize) -> Answer {
     // these types have no map whose keys are no strings
     let bytes = serde_json::to_vec(value).unwrap_or_default();
     full(StatusCode::OK, "application/json", bytes)
 }
 
-fn full(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Answer {
+pub fn full(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(bytes.into()).boxed_unsync());
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static(kind);
@@ -297,6 +329,7 @@ impl Query {
                 decoded(value).ok_or("A value is not UTF-8 with %XX for what is no letter.")?;
             match name {
                 "camera" => found.camera = Some(value),
+                "before" => found.before = Some(value),
                 "region" => found.region = Some(value).filter(|region| !region.is_empty()),
                 "class_id" => {
                     let number = value.parse().map_err(|_| "class_id is a number.")?;

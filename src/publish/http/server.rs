@@ -10,14 +10,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 
 use super::access::Guard;
 use super::history::History;
 use super::metrics::Metrics;
-use super::{Inside, Readings, Sensors, Settings, routes};
+use super::{Inside, Settings, routes};
 use crate::publish::hearing::Hearing;
+use crate::publish::sensors::{Readings, Sensors};
+use crate::publish::task::Stop;
 use crate::publish::wire::Message;
 use crate::ratelimit::RateLimit;
 
@@ -53,9 +55,9 @@ pub struct Shared {
 }
 
 /// Until told to stop.
-pub async fn run(settings: Settings, inside: Inside, stop: oneshot::Receiver<()>) {
+pub async fn run(settings: Settings, inside: Inside, stop: Stop) {
     let serving = tokio::spawn(serve(settings, inside));
-    let _ = stop.await; // an error is as good: nobody is left who could say it
+    stop.wait().await;
     serving.abort();
 }
 
@@ -139,7 +141,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, _permit: OwnedSemaph
     let _looking = shared.metrics.looking();
     let answer = |request| {
         let shared = Arc::clone(&shared);
-        async move { routes::answer(&shared, &request).await }
+        async move { routes::answer(&shared, request).await }
     };
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

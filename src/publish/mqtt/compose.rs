@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::discovery::{self, Announcement};
 use super::outbox::Outbox;
 use super::topics::Topics;
-use crate::publish::http::Readings;
 use crate::publish::pictures::Pictures;
+use crate::publish::sensors::Readings;
 use crate::publish::wire::{Change, Classification, Message, ModelInfo, State, unix_seconds};
 
 /// A label that stays is told again after so long, because its confidence may have changed.

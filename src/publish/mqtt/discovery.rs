@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::topics::{Topics, level};
+use super::topics::Topics;
+use crate::publish::level::level;
 
 /// Where Home Assistant looks for it.
 #[must_use]

@@ -11,7 +11,7 @@ use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, LastWill, MqttOptions, Outgoing,
     Packet, QoS, TlsConfiguration, Transport,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
@@ -23,8 +23,9 @@ use super::{Address, Inside, Settings};
 use crate::backoff::Backoff;
 use crate::plain_file;
 use crate::publish::hearing::Hearing;
-use crate::publish::http::Sensors;
 use crate::publish::pictures::Pictures;
+use crate::publish::sensors::Sensors;
+use crate::publish::task::Stop;
 use crate::publish::wire::Message;
 
 /// A broker that hears nothing for half as long again tells the others that we are offline.
@@ -105,7 +106,7 @@ impl Shared {
 }
 
 /// Until told to stop.
-pub async fn run(settings: Settings, inside: Inside, stop: oneshot::Receiver<()>) {
+pub async fn run(settings: Settings, inside: Inside, stop: Stop) {
     let topics = Topics::new(&settings.device);
     let composer = Composer::new(
         topics.clone(),
@@ -141,8 +142,8 @@ pub async fn run(settings: Settings, inside: Inside, stop: oneshot::Receiver<()>
 
 /// Waits for the end, and then a moment for what is under way. That the connection then breaks makes the broker tell the
 /// others that we are offline.
-async fn farewell(shared: &Shared, stop: oneshot::Receiver<()>) {
-    let _ = stop.await; // an error is as good: nobody is left who could say it
+async fn farewell(shared: &Shared, stop: Stop) {
+    stop.wait().await;
     let idle = async {
         while !shared.lock().is_idle() {
             tokio::time::sleep(SHORT / 10).await;

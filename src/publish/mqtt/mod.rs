@@ -13,18 +13,11 @@ pub mod topics;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use super::http::Sensors;
 use super::hub::Hub;
 use super::pictures::Pictures;
-
-/// How long the thread may take to say farewell before the process ends without it.
-const PATIENCE: Duration = Duration::from_millis(800);
+use super::sensors::Sensors;
+use super::task::Task;
 
 /// What is wanted.
 pub struct Settings {
@@ -63,51 +56,11 @@ pub enum MqttError {
     Thread(io::Error),
 }
 
-/// The thread. When dropped it tells the broker that this device is offline, and ends.
-pub struct Mqtt {
-    stop: Option<oneshot::Sender<()>>,
-    ended: mpsc::Receiver<()>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Mqtt {
-    /// Publishes until dropped. Whatever is wrong with the broker is told, and tried again.
-    ///
-    /// # Errors
-    /// If the system starts no thread.
-    pub fn start(settings: Settings, inside: Inside) -> Result<Self, MqttError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(MqttError::Thread)?;
-        let (stop, stopped) = oneshot::channel();
-        let (ending, ended) = mpsc::sync_channel(1);
-        let publish = move || {
-            let _ending: SyncSender<()> = ending; // dropped with the thread, also where it panics
-            runtime.block_on(link::run(settings, inside, stopped));
-            runtime.shutdown_background();
-        };
-        let thread = thread::Builder::new()
-            .name("mqtt".into())
-            .spawn(publish)
-            .map_err(MqttError::Thread)?;
-        Ok(Self {
-            stop: Some(stop),
-            ended,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Mqtt {
-    fn drop(&mut self) {
-        self.stop.take();
-        let late = self.ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
-        if !late
-            && let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            log::error!("the thread for MQTT had panicked");
-        }
-    }
+/// Publishes until dropped; the broker then tells the others that this device is offline. Whatever is wrong with the broker is
+/// told, and tried again.
+///
+/// # Errors
+/// If the system starts no thread.
+pub fn start(settings: Settings, inside: Inside) -> Result<Task, MqttError> {
+    Task::start("mqtt", |stop| link::run(settings, inside, stop)).map_err(MqttError::Thread)
 }

@@ -1,24 +1,8 @@
-//! Names of topics. A camera may be called anything; a level of a topic may not hold `/`, `+` or `#`, and Home Assistant's
-//! identifiers hold letters, digits, `-` and `_` only.
+//! Names of topics.
 
-use xxhash_rust::xxh3::xxh3_64;
+use crate::publish::level::level;
 
 const ROOT: &str = "resnetd";
-
-/// A name as a level of a topic and as an identifier. What had to be changed gets a mark, so that different names stay
-/// different.
-#[must_use]
-pub fn level(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !name.is_empty() && name.chars().all(plain) {
-        return name.to_owned();
-    }
-    let changed: String = name
-        .chars()
-        .map(|c| if plain(c) { c } else { '_' })
-        .collect();
-    format!("{changed}-{:04x}", xxh3_64(name.as_bytes()) & 0xffff)
-}
 
 /// The topics of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,28 +51,14 @@ impl Topics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
-    fn plain_names_stay_and_others_are_told_apart() {
-        assert_eq!(level("front-door_2"), "front-door_2");
-        assert!(level("front door").starts_with("front_door-"));
-        assert_ne!(level("a/b"), level("a#b"));
-        assert_ne!(level(""), level(" "));
+    fn regions_are_a_level_of_their_own() {
         let topics = Topics::new("pi");
         assert_eq!(
             topics.of("yard", Some("gate"), "label"),
             "resnetd/pi/yard/gate/label"
         );
         assert_eq!(topics.of("yard", None, "event"), "resnetd/pi/yard/event");
-    }
-
-    proptest! {
-        #[test]
-        fn no_name_makes_a_level_that_is_none(name in ".{0,20}") {
-            let level = level(&name);
-            prop_assert!(!level.is_empty());
-            prop_assert!(level.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
-        }
     }
 }

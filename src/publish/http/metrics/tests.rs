@@ -15,6 +15,10 @@ impl Pictures for Blind {
         None
     }
 
+    fn part(&self, _: &str, _: Option<&str>, _: u64) -> Option<Picture> {
+        None
+    }
+
     fn scene(&self, _: &str) -> Option<Scene> {
         None
     }
@@ -45,6 +49,7 @@ fn metrics() -> (Metrics, Arc<Telemetry>) {
         hub: Arc::new(Hub::new(&["a".into()], &model(Reason::Start)).unwrap()),
         telemetry: Arc::clone(&telemetry),
         pictures: Arc::new(Blind),
+        snapshots: None,
     };
     (Metrics::new(&inside), telemetry)
 }

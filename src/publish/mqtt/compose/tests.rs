@@ -12,6 +12,10 @@ impl Pictures for Scenes {
         None
     }
 
+    fn part(&self, _: &str, _: Option<&str>, _: u64) -> Option<Picture> {
+        None
+    }
+
     fn scene(&self, camera: &str) -> Option<Scene> {
         let regions = if camera == "a" {
             vec![Some("x"), Some("y")]

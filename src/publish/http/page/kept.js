@@ -1,0 +1,84 @@
+// Kept pictures: a person chooses some and says what they really are. Without [snapshots] there is nothing of it on the page.
+
+import { clock, fill, html, percent } from "./draw.js";
+
+const AGAIN = 30000; // milliseconds
+const NOTHING = "nothing"; // what `resnetd-model teach` is told of a picture that shows none of the labels
+
+const by = (id) => document.getElementById(id);
+const chosen = new Set();
+let oldest = null; // of those that are shown, when older ones were asked for
+
+async function list(before) {
+  const answer = await fetch(before ? `snapshots?before=${encodeURIComponent(before)}` : "snapshots");
+  return answer.ok ? answer.json() : null;
+}
+
+function picture(note) {
+  const figure = html("label", "", "kept");
+  const box = html("input");
+  box.type = "checkbox";
+  box.checked = chosen.has(note.id);
+  box.addEventListener("change", () => (box.checked ? chosen.add(note.id) : chosen.delete(note.id)));
+  const image = html("img");
+  image.loading = "lazy";
+  image.src = `snapshots/${note.id}.jpg`;
+  image.alt = `${note.camera} at ${clock(note.timestamp)}`;
+  const said = `${note.region ? `${note.region}: ` : ""}${note.top} ${percent(note.confidence)}`;
+  const really = html("strong", note.label === null ? "" : `is ${note.label}`);
+  figure.append(box, image, html("span", said), html("span", `${note.camera}, ${clock(note.timestamp)}`), really);
+  return figure;
+}
+
+function show({ snapshots, labels, open }, more) {
+  by("kept").hidden = false;
+  const counts = Object.entries(labels).map(([label, count]) => `${label} ${count}`);
+  by("counts").textContent = `${open} not labelled yet${counts.length ? `; labelled: ${counts.join(", ")}` : ""}`;
+  const known = new Set([...Object.keys(labels), ...snapshots.map((note) => note.top)]);
+  fill(by("labels"), ...[...known].sort().map((label) => {
+    const option = html("option");
+    option.value = label;
+    return option;
+  }));
+  if (more) by("pictures").append(...snapshots.map(picture));
+  else fill(by("pictures"), ...snapshots.map(picture));
+  by("older").hidden = snapshots.length === 0;
+  if (snapshots.length) oldest = snapshots.at(-1).id;
+}
+
+async function refresh() {
+  if (document.hidden || chosen.size) return; // nothing moves under the hand that chooses
+  const found = await list().catch(() => null);
+  if (found) show(found, false);
+}
+
+async function judge(label) {
+  if (chosen.size === 0) {
+    by("answer").textContent = "Choose pictures first.";
+    return;
+  }
+  const body = JSON.stringify({ ids: [...chosen], label });
+  const answer = await fetch("snapshots", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  by("answer").textContent = answer.ok ? `${chosen.size} labelled` : await answer.text();
+  if (answer.ok) chosen.clear();
+  await refresh();
+}
+
+by("judge").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const label = by("label").value.trim();
+  if (label) judge(label);
+});
+by("nothing").addEventListener("click", () => judge(NOTHING));
+by("unknown").addEventListener("click", () => judge(null));
+by("all").addEventListener("click", () => {
+  for (const box of by("pictures").querySelectorAll("input")) if (!box.checked) box.click();
+});
+by("older").addEventListener("click", async () => {
+  const found = await list(oldest);
+  if (found) show(found, true);
+});
+document.addEventListener("visibilitychange", refresh);
+
+refresh();
+const timer = setInterval(() => (by("kept").hidden ? clearInterval(timer) : refresh()), AGAIN);
