@@ -20,12 +20,19 @@ def free_port():
 
 
 class Daemon:
-    """`cameras` are pairs of a name and a source; `http` are more lines for [http]."""
+    """`cameras` are pairs of a name and a source; `http` are more lines for [http]. With a `token` pictures are kept, too."""
 
-    def __init__(self, program, cameras, http=""):
+    def __init__(self, program, cameras, http="", token=None):
         self.program, self.port = program, free_port()
         self.folder = tempfile.TemporaryDirectory(prefix="resnetd-web-")
         self.config = Path(self.folder.name) / "resnetd.toml"
+        self.kept = Path(self.folder.name) / "kept"
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if token:
+            self.kept.mkdir()
+            (Path(self.folder.name) / "token").write_text(token)
+            http += f'\ntoken_file = "{self.folder.name}/token"\n[snapshots]\ndir = "{self.kept}"'
+
         tables = "".join(f'[[camera]]\nname = "{name}"\nsource = "{source}"\n' for name, source in cameras)
         bundle = REPOSITORY / "models/resnet50-imagenette.nnef.tar"
         self.config.write_text(f'model = "{bundle}"\n[http]\nlisten = "127.0.0.1:{self.port}"\n{http}\n{tables}')
@@ -46,11 +53,11 @@ class Daemon:
             return False
 
     def get(self, path):
-        with urllib.request.urlopen(self.address + path, timeout=10) as answer:
-            return answer.read().decode("utf-8", "replace")
+        return self.bytes(path).decode("utf-8", "replace")
 
     def bytes(self, path):
-        with urllib.request.urlopen(self.address + path, timeout=10) as answer:
+        request = urllib.request.Request(self.address + path, headers=self.headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.read()
 
     def stop(self):

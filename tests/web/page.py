@@ -11,6 +11,7 @@ from browser import Browser, until
 from daemon import REPOSITORY, Daemon, NetworkCamera, free_port
 
 PICTURES = REPOSITORY / "target/web"
+TOKEN = "a token for the tests"
 LABEL = ".camera .stage .label"
 SECOND = ".camera:nth-of-type(2)"
 #: WCAG 2.1, 1.4.3
@@ -34,8 +35,10 @@ class Page:
         jpeg = demo.bytes("snapshot.jpg")
         demo.close()
         self.camera = NetworkCamera(jpeg)
-        self.daemon = Daemon(program, [("front", "demo:"), ("yard", self.camera.address)])
+        self.daemon = Daemon(program, [("front", "demo:"), ("yard", self.camera.address)], token=TOKEN)
         self.browser = Browser(free_port())
+        self.browser.emulate("Network.enable")
+        self.browser.emulate("Network.setExtraHTTPHeaders", headers=self.daemon.headers)
         self.browser.size(1280, 1000)
         self.browser.scheme("light")
         self.browser.open(self.daemon.address)
@@ -95,6 +98,21 @@ class Page:
         self.camera.on = True
         until(lambda: not browser.shown(f"{SECOND} .alarm"), 45, "and that it is back")
 
+    def a_person_says_what_pictures_are(self):
+        browser = self.browser
+        browser.run("document.dispatchEvent(new Event('visibilitychange'))")
+        until(lambda: browser.run("return [...document.querySelectorAll('.kept img')].filter((one) => one.naturalWidth === 640).length") >= 1,
+              40, "pictures of changes are shown")
+        browser.click(".kept input")
+        browser.run("document.getElementById('label').value = 'garden \\u{1f600}'")
+        browser.click("#judge button[type=submit]")
+        until(lambda: browser.text("#answer") == "1 labelled", 5, "it is told that it was heard")
+        until(lambda: "garden \U0001f600 1" in browser.text("#counts"), 5, "and counted")
+        assert len(list((self.daemon.kept / "labelled/garden \U0001f600").glob("*.jpg"))) == 1
+        browser.run("document.getElementById('kept').scrollIntoView()")
+        browser.screenshot(PICTURES / "kept.png")
+        browser.run("scrollTo(0, 0)")
+
     def pausing_asks_for_no_picture(self):
         browser = self.browser
         browser.press("p")
@@ -105,7 +123,7 @@ class Page:
 
     def keyboard_reaches_everything(self):
         reached = set()
-        for _ in range(12):
+        for _ in range(40):
             self.browser.press("\ue004")
             reached.add(self.browser.run("return document.activeElement.textContent.trim()"))
         assert {"Why this label?", "Pause", "Changes as a list", "state", "metrics"} <= reached, reached
@@ -156,14 +174,14 @@ class Page:
         self.browser.screenshot(PICTURES / "phone.png")
 
     def is_small(self):
-        sizes = [len(self.daemon.bytes(name)) for name in ("", "page.css", "page.js", "draw.js")]
+        sizes = [len(self.daemon.bytes(name)) for name in ("", "page.css", "page.js", "draw.js", "kept.js")]
         assert sum(sizes) < 100 * 1024, sizes
         state = json.loads(self.daemon.get("state"))
         assert state["messages"][0]["type"] == "hello"
 
 
 STEPS = [
-    Page.comes_to_life, Page.labels_change, Page.why, Page.camera_is_lost_and_returns, Page.pausing_asks_for_no_picture,
+    Page.comes_to_life, Page.labels_change, Page.why, Page.camera_is_lost_and_returns, Page.a_person_says_what_pictures_are, Page.pausing_asks_for_no_picture,
     Page.keyboard_reaches_everything, Page.daemon_ends_and_comes_back, Page.dark_and_light, Page.on_a_phone, Page.is_small,
 ]
 
