@@ -3,9 +3,6 @@
 
 use std::fmt::Write as _; // into a String, which cannot fail
 
-/// The colours of series, in their order.
-pub const COLOURS: [&str; 3] = ["#3c8dd0", "#d0803c", "#50a060"];
-
 /// Text and lines are grey, bars (`b`) blue; text may end (`n`) or be in the middle (`m`) of its place.
 const STYLE: &str = "text { font: 11px sans-serif; fill: #808080 } .n { text-anchor: end } .m { text-anchor: middle } \
                      .b { fill: #3c8dd0 } .a { stroke: #808080; stroke-width: 1 } polyline { fill: none; stroke-width: 2 }";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _; // into a String, which cannot fail
 
-use crate::cli::svg::{self, COLOURS, label, line};
+use crate::cli::svg::{self, label, line};
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
@@ -11,6 +11,9 @@ const LEFT: f64 = 60.0;
 const RIGHT: f64 = WIDTH - 20.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = HEIGHT - 50.0;
+
+/// The colours of series, in their order.
+const COLOURS: [&str; 3] = ["#3c8dd0", "#d0803c", "#50a060"];
 
 /// Points that are one line.
 pub struct Series<'a> {
