@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, LastWill, MqttOptions, Outgoing,
@@ -27,6 +27,7 @@ use crate::publish::pictures::Pictures;
 use crate::publish::sensors::Sensors;
 use crate::publish::task::Stop;
 use crate::publish::wire::Message;
+use crate::ratelimit::RateLimit;
 
 /// A broker that hears nothing for half as long again tells the others that we are offline.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -41,6 +42,8 @@ const PICTURE: Duration = Duration::from_secs(2);
 const SHORT: Duration = Duration::from_millis(100);
 /// How long the last messages may take to get out at the end.
 const FAREWELL: Duration = Duration::from_millis(400);
+/// Log lines of events that were dropped.
+const COMPLAINTS: Duration = Duration::from_secs(600);
 /// The largest message, a picture: larger than any that is made.
 const LARGEST: usize = 2 << 20;
 const LARGEST_PASSWORD: u64 = 4096;
@@ -156,6 +159,7 @@ async fn farewell(shared: &Shared, stop: Stop) {
 async fn hear(shared: Arc<Shared>, inside: Inside) {
     let mut hearing = Hearing::of(&inside.hub);
     let mut lines = Vec::new();
+    let (mut dropped, mut complaints) = (0, RateLimit::every(COMPLAINTS));
     loop {
         hearing.next(&mut lines).await;
         for line in &lines {
@@ -167,10 +171,7 @@ async fn hear(shared: Arc<Shared>, inside: Inside) {
                 outbox, composer, ..
             } = &mut *state;
             composer.hear(&message, outbox);
-            let dropped = outbox.dropped();
-            if dropped == 1 {
-                log::warn!("the broker is away for too long: the oldest events are dropped");
-            }
+            dropped += outbox.dropped();
             if let Message::Change(change) = &message
                 && composer.pictures_due(&change.camera)
             {
@@ -178,6 +179,12 @@ async fn hear(shared: Arc<Shared>, inside: Inside) {
                 let pictures = Arc::clone(&inside.pictures);
                 tokio::spawn(picture(Arc::clone(&shared), pictures, camera));
             }
+        }
+        if dropped > 0 && complaints.allow(Instant::now()).is_some() {
+            log::warn!(
+                "the broker is away for too long: {dropped} of the oldest events were dropped"
+            );
+            dropped = 0;
         }
         shared.ready.notify_one();
     }
