@@ -134,7 +134,7 @@ fn features_have_the_sizes_of_the_network_and_their_average() {
 #[test]
 fn a_map_says_what_each_place_adds_to_a_score() {
     let bundle = common::tiny_int8();
-    let runs = [0, 2, 5].map(|k| engine(&bundle, k, Threads::ONE));
+    let runs = [0, 1, 2].map(|k| engine(&bundle, k, Threads::ONE));
     for class in 0..runs[0].1.logits.len() {
         // what the mean of a map lacks of the logit is the class's bias, the same for every picture
         let biases = runs.each_ref().map(|(engine, prediction)| {
