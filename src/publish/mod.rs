@@ -14,6 +14,8 @@ pub mod mqtt;
 pub mod path;
 pub mod pictures;
 mod ring;
+#[cfg(test)]
+mod samples;
 pub mod sensors;
 pub mod snapshots;
 mod socket;

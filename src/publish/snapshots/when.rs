@@ -106,48 +106,14 @@ impl Moments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::wire::{Change, Classification, Image, Scored, Timing};
+    use crate::publish::samples;
 
-    fn change(from: Option<&str>) -> Message<'static> {
-        Message::Change(Change {
-            camera: "a".into(),
-            region: None,
-            timestamp: 1.0,
-            from: from.map(|from| from.to_owned().into()),
-            to: "x".into(),
-            labels: None,
-            confidence: 0.9,
-        })
+    fn change() -> Message<'static> {
+        samples::change(None, 1.0, "x")
     }
 
-    fn frame(confidence: f32, region: &str) -> Message<'static> {
-        let first = Scored {
-            class: "x".into(),
-            class_id: 0,
-            confidence,
-        };
-        Message::Classification(Classification {
-            camera: "a".into(),
-            region: Some(region.to_owned().into()),
-            frame_id: 1,
-            timestamp: 1.0,
-            model: "m".into(),
-            image: Image {
-                width: 1,
-                height: 1,
-            },
-            predictions: vec![first].into(),
-            labels: None,
-            top: "x".into(),
-            confidence,
-            timing: Timing {
-                capture_ms: 0.0,
-                preprocess_ms: 0.0,
-                inference_ms: 0.0,
-                age_ms: 0.0,
-            },
-            dropped: 0,
-        })
+    fn frame(confidence: f32, region: &'static str) -> Message<'static> {
+        Message::Classification(samples::classification(Some(region), confidence))
     }
 
     fn seconds(count: u64) -> Duration {
@@ -157,17 +123,14 @@ mod tests {
     #[test]
     fn changes_are_kept_but_not_the_first_label_nor_each_of_a_flurry() {
         let (mut moments, start) = (Moments::new(When::Change), Instant::now());
-        assert_eq!(moments.hear(&change(None), start), None);
-        assert_eq!(moments.hear(&change(Some("y")), start).unwrap().top, "x");
-        assert_eq!(
-            moments.hear(&change(Some("y")), start + seconds(1) / 2),
-            None
-        );
-        assert!(
-            moments
-                .hear(&change(Some("y")), start + seconds(2))
-                .is_some()
-        );
+        let Message::Change(mut first) = change() else {
+            panic!("a change is none")
+        };
+        first.from = None;
+        assert_eq!(moments.hear(&Message::Change(first), start), None);
+        assert_eq!(moments.hear(&change(), start).unwrap().top, "x");
+        assert_eq!(moments.hear(&change(), start + seconds(1) / 2), None);
+        assert!(moments.hear(&change(), start + seconds(2)).is_some());
         assert_eq!(moments.hear(&frame(0.1, "r"), start + seconds(3)), None);
     }
 
@@ -183,7 +146,7 @@ mod tests {
                 .hear(&frame(0.5, "r"), start + seconds(10))
                 .is_some()
         );
-        assert_eq!(moments.hear(&change(Some("y")), start + seconds(99)), None);
+        assert_eq!(moments.hear(&change(), start + seconds(99)), None);
     }
 
     #[test]

@@ -1,52 +1,21 @@
 //! What is remembered of an hour, and what is not.
 
 use super::*;
-use crate::publish::wire::{Change, Image, Scored, Status, Timing};
+use crate::publish::samples;
 
-fn classification(at: f64, frame_id: u64, region: Option<&str>, top: &str) -> Message<'static> {
-    Message::Classification(Classification {
-        camera: "a".into(),
-        region: region.map(|region| region.to_owned().into()),
-        frame_id,
-        timestamp: at,
-        model: "m".into(),
-        image: Image {
-            width: 4,
-            height: 3,
-        },
-        predictions: Vec::<Scored>::new().into(),
-        labels: None,
-        top: top.to_owned().into(),
-        confidence: 0.5,
-        timing: Timing {
-            capture_ms: 1.0,
-            preprocess_ms: 2.0,
-            inference_ms: 10.0 * frame_id as f32,
-            age_ms: 50.0,
-        },
-        dropped: 1,
-    })
+fn classification(at: f64, frame_id: u64, region: Option<&'static str>) -> Message<'static> {
+    let mut message = samples::classification(region, 0.5);
+    (message.timestamp, message.frame_id) = (at, frame_id);
+    message.timing.inference_ms = if frame_id == 4 { 40.0 } else { 10.0 };
+    Message::Classification(message)
 }
 
-fn change(at: f64, to: &str) -> Message<'static> {
-    Message::Change(Change {
-        camera: "a".into(),
-        region: None,
-        timestamp: at,
-        from: None,
-        to: to.to_owned().into(),
-        labels: None,
-        confidence: 0.5,
-    })
+fn change(at: f64, to: &'static str) -> Message<'static> {
+    samples::change(None, at, to)
 }
 
 fn lost(at: f64) -> Message<'static> {
-    Message::Status(Status {
-        camera: "a".into(),
-        timestamp: at,
-        state: State::CameraLost,
-        detail: None,
-    })
+    samples::status("a", at, State::CameraLost)
 }
 
 fn labels(history: &History) -> Vec<(f64, Option<&str>)> {
@@ -62,20 +31,20 @@ fn labels(history: &History) -> Vec<(f64, Option<&str>)> {
 fn a_label_holds_until_the_next_or_until_the_camera_is_lost() {
     let mut history = History::default();
     let messages = [
-        classification(1.0, 1, None, "x"),
-        change(1.0, "x"),
-        classification(2.0, 2, None, "x"),
+        classification(1.0, 1, None),
+        change(1.0, "ball"),
+        classification(2.0, 2, None),
         change(3.0, "y"),
         lost(4.0),
         lost(5.0),
-        classification(6.0, 3, None, "y"),
+        classification(6.0, 3, None),
     ];
     messages.iter().for_each(|message| history.hear(message));
     let held = [
-        (1.0, Some("x")),
+        (1.0, Some("ball")),
         (3.0, Some("y")),
         (4.0, None),
-        (6.0, Some("y")),
+        (6.0, Some("ball")),
     ];
     assert_eq!(labels(&history), held);
 }
@@ -96,7 +65,7 @@ fn neither_flapping_labels_nor_long_days_take_more_memory() {
     for n in 0..3000_u32 {
         let at = f64::from(n);
         history.hear(&change(at / 10.0, if n % 2 == 0 { "x" } else { "y" }));
-        history.hear(&classification(at * 10.0, n.into(), None, "x"));
+        history.hear(&classification(at * 10.0, n.into(), None));
     }
     assert_eq!(history.timelines[0].labels.len(), MOST_LABELS);
     assert_eq!(history.charts[0].intervals.len(), MOST_INTERVALS);
@@ -105,10 +74,10 @@ fn neither_flapping_labels_nor_long_days_take_more_memory() {
 #[test]
 fn intervals_have_averages_and_regions_of_a_frame_are_one_frame() {
     let mut history = History::default();
-    history.hear(&classification(11.0, 1, Some("door"), "x"));
-    history.hear(&classification(11.0, 1, Some("gate"), "x"));
-    history.hear(&classification(12.0, 4, Some("door"), "x"));
-    history.hear(&classification(20.5, 5, Some("door"), "x"));
+    history.hear(&classification(11.0, 1, Some("door")));
+    history.hear(&classification(11.0, 1, Some("gate")));
+    history.hear(&classification(12.0, 4, Some("door")));
+    history.hear(&classification(20.5, 5, Some("door")));
     let first = &history.charts[0].intervals[0];
     assert_eq!(
         (first.at, first.frames, first.classifications, first.dropped),
@@ -122,8 +91,7 @@ fn intervals_have_averages_and_regions_of_a_frame_are_one_frame() {
 #[test]
 fn a_camera_that_is_not_watched_any_more_is_forgotten() {
     let mut history = History::default();
-    history.hear(&change(1.0, "x"));
-    let hello = r#"{"type":"hello","protocol":1,"version":"0","cameras":["b"],"model":{"name":"m","arch":"r","precision":"int8","labels":1}}"#;
-    history.hear(&serde_json::from_str(hello).unwrap());
+    history.hear(&change(1.0, "ball"));
+    history.hear(&samples::hello(&["b"]));
     assert!(history.timelines.is_empty());
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::publish::Hub;
 use crate::publish::pictures::{Picture, Pictures, Question, Scene, Why};
-use crate::publish::wire::{Hello, Model, ModelInfo, Status};
+use crate::publish::samples::{self, hello, model};
 use crate::telemetry::Telemetry;
 
 struct Blind;
@@ -28,21 +28,6 @@ impl Pictures for Blind {
     }
 }
 
-fn model(reason: Reason) -> Model {
-    Model {
-        timestamp: 1.0,
-        model: ModelInfo {
-            name: "m".into(),
-            arch: "resnet50".into(),
-            precision: "int8".into(),
-            labels: 2,
-        },
-        reason,
-        detail: String::new(),
-        others: Vec::new(),
-    }
-}
-
 fn metrics() -> (Metrics, Arc<Telemetry>) {
     let telemetry = Arc::new(Telemetry::new());
     let inside = Inside {
@@ -55,21 +40,7 @@ fn metrics() -> (Metrics, Arc<Telemetry>) {
 }
 
 fn status(state: State) -> Message<'static> {
-    Message::Status(Status {
-        camera: "a".into(),
-        timestamp: 1.0,
-        state,
-        detail: None,
-    })
-}
-
-fn hello(cameras: &[&str]) -> Message<'static> {
-    Message::Hello(Hello {
-        protocol: 1,
-        version: "0".into(),
-        cameras: cameras.iter().map(|&camera| camera.to_owned()).collect(),
-        model: model(Reason::Start).model,
-    })
+    samples::status("a", 1.0, state)
 }
 
 fn has(metrics: &Metrics, line: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::publish::pictures::{Picture, Question, Scene, View, Why};
-use crate::publish::wire::{Hello, Image, Scored, Status, Timing};
+use crate::publish::samples::{self, hello};
 
 /// A camera with two regions, `a`, and one without.
 struct Scenes;
@@ -44,55 +44,12 @@ fn composer() -> Composer {
     Composer::new(topics, labels, Some("ha".into()), Arc::new(Scenes))
 }
 
-fn hello(cameras: &[&str]) -> Message<'static> {
-    Message::Hello(Hello {
-        protocol: 1,
-        version: "0".into(),
-        cameras: cameras.iter().map(|&camera| camera.to_owned()).collect(),
-        model: ModelInfo {
-            name: "m".into(),
-            arch: "resnet50".into(),
-            precision: "int8".into(),
-            labels: 2,
-        },
-    })
-}
-
 fn classification(confidence: f32) -> Message<'static> {
-    Message::Classification(Classification {
-        camera: "a".into(),
-        region: Some("x".into()),
-        frame_id: 1,
-        timestamp: 5.0,
-        model: "m".into(),
-        image: Image {
-            width: 4,
-            height: 3,
-        },
-        predictions: Vec::<Scored>::new().into(),
-        labels: None,
-        top: "ball".into(),
-        confidence,
-        timing: Timing {
-            capture_ms: 1.0,
-            preprocess_ms: 2.0,
-            inference_ms: 30.0,
-            age_ms: 40.0,
-        },
-        dropped: 0,
-    })
+    Message::Classification(samples::classification(Some("x"), confidence))
 }
 
-fn change(to: &str) -> Message<'static> {
-    Message::Change(Change {
-        camera: "a".into(),
-        region: Some("x".into()),
-        timestamp: 6.0,
-        from: Some("ball".into()),
-        to: to.to_owned().into(),
-        labels: None,
-        confidence: 0.75,
-    })
+fn change(to: &'static str) -> Message<'static> {
+    samples::change(Some("x"), 6.0, to)
 }
 
 fn drain(out: &mut Outbox) -> Vec<(String, serde_json::Value)> {
@@ -164,13 +121,7 @@ fn what_was_told_of_a_camera_that_has_gone_is_to_be_forgotten() {
     let (mut composer, mut out) = (composer(), Outbox::default());
     composer.hear(&hello(&["a", "ab"]), &mut out);
     composer.hear(&change("cup"), &mut out);
-    let status = Status {
-        camera: "ab".into(),
-        timestamp: 1.0,
-        state: State::Streaming,
-        detail: None,
-    };
-    composer.hear(&Message::Status(status), &mut out);
+    composer.hear(&samples::status("ab", 1.0, State::Streaming), &mut out);
     drain(&mut out);
     composer.hear(&hello(&["ab"]), &mut out);
     let gone: Vec<String> = std::iter::from_fn(|| out.take())
