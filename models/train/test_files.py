@@ -178,6 +178,8 @@ class Growing(InFolder):
 
     def test_new_blocks_are_spread_and_old_ones_kept_in_order(self):
         places = grow.spread(6, 23)
+        old = grow.old_blocks([3, 4, 6, 3], [3, 4, 23, 3])
+        self.assertEqual([name for name in old if name.startswith("layer3")], [f"layer3.{n}" for n in (0, 3, 7, 11, 15, 19)])
         self.assertEqual(len(places), 23)
         self.assertEqual([block for block, added in places if not added], list(range(6)))
         self.assertEqual(grow.spread(3, 3), [(0, False), (1, False), (2, False)])

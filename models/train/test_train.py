@@ -90,6 +90,25 @@ class Resuming(OnShapes):
             self.assertEqual(checkpoint.read(folder)["step"], 1)
 
 
+class Freezing(OnShapes):
+    def test_frozen_parts_keep_weights_and_statistics_and_the_others_learn(self):
+        training = self.training(3)
+        training.network.freeze(["conv1", "bn1", "layer1.0"])
+        training = Training(training.network, training.objective, self.crops, training.schedule, training.machine, {})
+        before = {name: value.clone() for name, value in training.network.state_dict().items()}
+        self.assertTrue(training.run())
+        for name, value in training.network.state_dict().items():
+            same = torch.equal(value, before[name])
+            self.assertEqual(same, name.startswith(("conv1.", "bn1.", "layer1.0.")), name)
+
+    def test_a_part_that_is_none_and_nothing_left_to_train_are_refused(self):
+        with self.assertRaisesRegex(resnet.BadWeights, "no part called 'layer9'"):
+            small().freeze(["layer9"])
+        parts = [name for name, _ in small().named_children()]
+        with self.assertRaisesRegex(resnet.BadWeights, "nothing is left"):
+            small().freeze(parts)
+
+
 class Batches(OnShapes):
     def test_a_batch_depends_on_seed_step_and_size_alone(self):
         again = crops.Crops(self.pictures, np.arange(60), 16, seed=5)
