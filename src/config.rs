@@ -47,7 +47,7 @@ mod snapshots;
 
 pub use http::{Address, Http, PreviewFps};
 pub use mqtt::{Broker, Mqtt};
-pub use snapshots::{Snapshots, When};
+pub use snapshots::Snapshots;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;

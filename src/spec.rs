@@ -107,6 +107,19 @@ pub enum Flip {
     Vertical,
 }
 
+/// When a camera's picture is kept for a person to say what it shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// A label has changed.
+    #[default]
+    Change,
+    /// The frame's most probable class is less than 60 % probable; every ten seconds at most.
+    Uncertain,
+    /// Every ten seconds.
+    Every,
+}
+
 /// A rectangle in a picture, in shares of its width and height: not empty, and nothing of it lies outside.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "[f32; 4]")]

@@ -9,7 +9,7 @@ use crate::config::{self, Broker, Http, Mqtt, PreviewFps};
 use crate::publish::http;
 use crate::publish::mqtt;
 use crate::publish::sensors::{self, Readings};
-use crate::publish::snapshots::{self, When};
+use crate::publish::snapshots;
 
 /// Without a better wish.
 const PREVIEW_FPS: f32 = 5.0;
@@ -22,11 +22,13 @@ const DISCOVERY: &str = "homeassistant";
 #[must_use]
 pub fn settings(http: &Http) -> Option<http::Settings> {
     let listen = http.listen?;
+    let own = machine::name().into_iter();
+    let own = own.flat_map(|name| [format!("{name}.local"), name]);
     Some(http::Settings {
         listen: listen.get(),
         token_file: http.token_file.clone(),
         insecure: http.insecure,
-        hosts: http.hosts.clone(),
+        hosts: own.chain(http.hosts.iter().cloned()).collect(),
         preview_fps: http.preview_fps.map_or(PREVIEW_FPS, PreviewFps::get),
         sensors: Box::new(Machine(Sensors::from_environment())),
     })
@@ -58,11 +60,7 @@ pub fn snapshots(wanted: &config::Snapshots) -> Option<snapshots::Settings> {
     Some(snapshots::Settings {
         dir: wanted.dir.clone()?,
         most: u64::from(most) * 1_000_000,
-        when: match wanted.when {
-            config::When::Change => When::Change,
-            config::When::Uncertain => When::Uncertain,
-            config::When::Every => When::Every,
-        },
+        when: wanted.when,
     })
 }
 

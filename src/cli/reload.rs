@@ -54,16 +54,8 @@ impl Reload for FromFile {
         if wanted.socket != self.running.socket {
             log::warn!("the socket stays where it is until the next start");
         }
-        let beside = |options: &Options| {
-            let Options {
-                http,
-                mqtt,
-                snapshots,
-                ..
-            } = options.clone();
-            (http, mqtt, snapshots)
-        };
-        if beside(&wanted) != beside(&self.running) {
+        let (new, old) = (&wanted, &self.running);
+        if (&new.http, &new.mqtt, &new.snapshots) != (&old.http, &old.mqtt, &old.snapshots) {
             log::warn!("[http], [mqtt] and [snapshots] stay as they are until the next start");
         }
         // One that is watched already would be found busy if it were opened once more, and by us.

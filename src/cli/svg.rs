@@ -39,6 +39,13 @@ pub fn line(out: &mut String, (from_x, from_y): (f64, f64), (to_x, to_y): (f64, 
     );
 }
 
+/// A count of something that is drawn.
+#[must_use]
+#[allow(clippy::cast_precision_loss)] // far below 2^53
+pub fn float(count: usize) -> f64 {
+    count as f64
+}
+
 /// Names come from files that anybody may have made.
 #[must_use]
 pub fn escaped(text: &str) -> String {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::spec::When;
+
 /// Which, where and how many.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,14 +15,4 @@ pub struct Snapshots {
     pub max_mb: Option<NonZeroU32>,
     #[serde(default)]
     pub when: When,
-}
-
-/// When a picture is kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum When {
-    #[default]
-    Change,
-    Uncertain,
-    Every,
 }

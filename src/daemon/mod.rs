@@ -291,7 +291,7 @@ pub fn run(mut options: Options, stop: &AtomicBool) -> Result<Totals, DaemonErro
     let publisher = Publisher::start(Arc::clone(&hub), listener)?;
     let fps = { options.http.as_ref() }.map_or(PREVIEW_FPS, |http| http.preview_fps);
     let (telemetry, previews) = (Arc::<Telemetry>::default(), Arc::new(Previews::new(fps)));
-    let beside = Beside::start(&mut options, &hub, &telemetry, &previews)?;
+    let beside = beside(&mut options, &hub, &telemetry, &previews)?;
     let what = format!(
         "model {}, labels on {socket}",
         options.choice.model.info.name
@@ -310,44 +310,38 @@ pub fn run(mut options: Options, stop: &AtomicBool) -> Result<Totals, DaemonErro
     outcome
 }
 
-/// The publishers beside the socket, while they are wanted.
-struct Beside {
-    _tasks: Vec<Task>,
-}
-
-impl Beside {
-    fn start(
-        options: &mut Options,
-        hub: &Arc<Hub>,
-        telemetry: &Arc<Telemetry>,
-        previews: &Arc<Previews>,
-    ) -> Result<Self, DaemonError> {
-        let pictures = || Arc::clone(previews) as Arc<dyn Pictures>;
-        let (mut tasks, mut kept) = (Vec::new(), None);
-        if let Some(settings) = options.snapshots.take() {
-            let started = snapshots::start(settings, Arc::clone(hub), pictures());
-            let (task, snapshots) = started.map_err(DaemonError::Thread)?;
-            tasks.push(task);
-            kept = Some(snapshots);
-        }
-        if let Some(settings) = options.mqtt.take() {
-            let inside = mqtt::Inside {
-                hub: Arc::clone(hub),
-                pictures: pictures(),
-            };
-            tasks.push(mqtt::start(settings, inside)?);
-        }
-        if let Some(settings) = options.http.take() {
-            let inside = http::Inside {
-                hub: Arc::clone(hub),
-                telemetry: Arc::clone(telemetry),
-                pictures: pictures(),
-                snapshots: kept,
-            };
-            tasks.push(http::start(settings, inside)?);
-        }
-        Ok(Self { _tasks: tasks })
+/// Starts the publishers beside the socket that are wanted; they run until they are dropped.
+fn beside(
+    options: &mut Options,
+    hub: &Arc<Hub>,
+    telemetry: &Arc<Telemetry>,
+    previews: &Arc<Previews>,
+) -> Result<Vec<Task>, DaemonError> {
+    let pictures = || Arc::clone(previews) as Arc<dyn Pictures>;
+    let (mut tasks, mut kept) = (Vec::new(), None);
+    if let Some(settings) = options.snapshots.take() {
+        let started = snapshots::start(settings, Arc::clone(hub), pictures());
+        let (task, snapshots) = started.map_err(DaemonError::Thread)?;
+        tasks.push(task);
+        kept = Some(snapshots);
     }
+    if let Some(settings) = options.mqtt.take() {
+        let inside = mqtt::Inside {
+            hub: Arc::clone(hub),
+            pictures: pictures(),
+        };
+        tasks.push(mqtt::start(settings, inside)?);
+    }
+    if let Some(settings) = options.http.take() {
+        let inside = http::Inside {
+            hub: Arc::clone(hub),
+            telemetry: Arc::clone(telemetry),
+            pictures: pictures(),
+            snapshots: kept,
+        };
+        tasks.push(http::start(settings, inside)?);
+    }
+    Ok(tasks)
 }
 
 /// Says which model runs.

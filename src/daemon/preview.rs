@@ -308,6 +308,13 @@ impl Workbench {
 }
 
 impl Pictures for Previews {
+    fn number(&self, camera: &str) -> u64 {
+        self.find(camera).map_or(0, |preview| {
+            preview.want();
+            lock(&preview.newest).number
+        })
+    }
+
     fn newest(&self, camera: &str, after: u64) -> Option<Picture> {
         let preview = self.find(camera)?;
         preview.want();

@@ -1,12 +1,12 @@
 //! What is published, as a task hears it: the state of things first, then every message, unless it is too slow.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::feed::Feed;
 use super::hub::{Ear, Hub};
-use super::ring::{Line, Read};
+use super::wire::Message;
 
 /// One who hears.
 pub struct Hearing {
@@ -14,8 +14,8 @@ pub struct Hearing {
     woken: Arc<Notify>,
     /// Lets go when dropped.
     _ear: Ear,
-    welcome: VecDeque<Line>,
-    cursor: u64,
+    feed: Feed,
+    begun: bool,
 }
 
 impl Hearing {
@@ -26,28 +26,24 @@ impl Hearing {
         let waking = Arc::clone(&woken);
         let ear: Ear = Arc::new(move || waking.notify_one());
         hub.listen(&ear);
-        let (welcome, cursor) = hub.welcome();
         Self {
+            feed: Feed::new(hub.welcome()),
             hub: Arc::clone(hub),
             woken,
             _ear: ear,
-            welcome,
-            cursor,
+            begun: false,
         }
     }
 
-    /// Waits for something new and puts all of it into `lines`, whatever they held. What was missed is missing.
-    pub async fn next(&mut self, lines: &mut Vec<Line>) {
-        lines.clear();
-        lines.extend(self.welcome.drain(..));
-        while lines.is_empty() {
+    /// Waits until there may be something new, and has all of it heard.
+    pub async fn hear(&mut self, mut heard: impl FnMut(&Message<'_>)) {
+        if std::mem::replace(&mut self.begun, true) {
             self.woken.notified().await;
-            loop {
-                match self.hub.read(&mut self.cursor) {
-                    Read::Line(line) => lines.push(line),
-                    Read::Missed(_) => {}
-                    Read::Nothing => break,
-                }
+        }
+        while let Some(line) = self.feed.next(|cursor| self.hub.read(cursor)) {
+            match serde_json::from_slice(&line) {
+                Ok(message) => heard(&message),
+                Err(error) => log::debug!("a message that is none: {error}"),
             }
         }
     }

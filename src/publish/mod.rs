@@ -5,6 +5,7 @@
 //! rest of the program talks to, [`socket`] the one thread that does the I/O. Publishing never waits
 //! for a subscriber: messages go into a ring of bounded size, and who reads too slowly is told what it missed.
 
+mod feed;
 mod hearing;
 pub mod http;
 mod hub;
@@ -29,6 +30,12 @@ pub use task::Task;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a panic left is as good as any state between two messages.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,7 @@
 //! asks, no frame is copied, encoded or explained.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -61,8 +62,25 @@ pub struct Question<'a> {
     pub class_id: Option<usize>,
 }
 
+/// Between two looks for something that is to come soon.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// Asks until there is an answer, for as long as one may be in coming.
+pub async fn soon<T>(patience: Duration, ask: impl Fn() -> Option<T>) -> Option<T> {
+    for _ in 0..patience.as_millis() / SHORT.as_millis() {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        tokio::time::sleep(SHORT).await;
+    }
+    None
+}
+
 /// Who has the pictures.
 pub trait Pictures: Send + Sync {
+    /// The number of a camera's newest frame that is kept, 0 for none. For some seconds newer ones are kept then.
+    fn number(&self, camera: &str) -> u64;
+
     /// The newest frame of a camera if it is newer than number `after`. For some seconds newer ones are kept then.
     fn newest(&self, camera: &str, after: u64) -> Option<Picture>;
 

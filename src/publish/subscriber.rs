@@ -3,11 +3,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::feed::Feed;
 use super::ring::{Line, Read};
-use super::wire::{Lagged, Message};
 
 /// Lines for one subscriber before the others get their turn.
 const LINES_PER_TURN: usize = 64;
@@ -26,10 +25,7 @@ pub enum Sent {
 
 #[derive(Debug)]
 pub struct Subscriber {
-    /// What it gets first: the state of things when it came.
-    welcome: VecDeque<Line>,
-    /// The number of the next live line.
-    cursor: u64,
+    feed: Feed,
     /// The line that is on its way, and how much of it is out. No other line starts before its end.
     sending: Option<(Line, usize)>,
     input_since: Instant,
@@ -39,8 +35,7 @@ pub struct Subscriber {
 impl Subscriber {
     pub fn new(welcome: VecDeque<Line>, cursor: u64, now: Instant) -> Self {
         Self {
-            welcome,
-            cursor,
+            feed: Feed::new((welcome, cursor)),
             sending: None,
             input_since: now,
             input: 0,
@@ -54,7 +49,8 @@ impl Subscriber {
         mut read: impl FnMut(&mut u64) -> Read,
     ) -> io::Result<Sent> {
         for _ in 0..LINES_PER_TURN {
-            let next = self.sending.take().or_else(|| self.next_line(&mut read));
+            let live = || Some((self.feed.next(&mut read)?, 0));
+            let next = self.sending.take().or_else(live);
             let Some((line, mut at)) = next else {
                 return Ok(Sent::Everything);
             };
@@ -67,21 +63,6 @@ impl Subscriber {
             }
         }
         Ok(Sent::Partly)
-    }
-
-    fn next_line(&mut self, read: &mut impl FnMut(&mut u64) -> Read) -> Option<(Line, usize)> {
-        if let Some(line) = self.welcome.pop_front() {
-            return Some((line, 0));
-        }
-        match read(&mut self.cursor) {
-            Read::Line(line) => Some((line, 0)),
-            Read::Missed(missed) => {
-                let mut line = Vec::new();
-                Message::Lagged(Lagged { missed }).write(&mut line);
-                Some((Arc::new(line), 0))
-            }
-            Read::Nothing => None,
-        }
     }
 
     /// Counts what it sent; false once it is too much.
@@ -114,6 +95,7 @@ mod tests {
     use super::super::ring::Ring;
     use super::*;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     /// Takes as many bytes as it has room for.
     #[derive(Default)]

@@ -1,7 +1,7 @@
 //! The times as a picture: per bundle a histogram of its inferences, or with layers a bar for each.
 
 use super::measure::Measured;
-use crate::cli::svg::{self, bar, label, line};
+use crate::cli::svg::{self, bar, float, label, line};
 
 const WIDTH: f64 = 820.0;
 /// Left of it are names, right of it bars.
@@ -113,11 +113,6 @@ fn layers(measured: &[Measured], out: &mut String) -> f64 {
         }
     }
     bottom + 6.0
-}
-
-#[allow(clippy::cast_precision_loss)] // counts of inferences
-fn float(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

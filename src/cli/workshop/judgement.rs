@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _; // into a String, which cannot fail
 
-use crate::cli::svg::{self, bar, label, line};
+use crate::cli::svg::{self, bar, float, label, line};
 use crate::model::confidence::Bin;
 use crate::model::eval::{Evaluation, share};
 
@@ -121,11 +121,6 @@ fn short(name: &str) -> String {
     }
     let begin: String = name.chars().take(LONGEST_NAME - 1).collect();
     format!("{begin}\u{2026}")
-}
-
-#[allow(clippy::cast_precision_loss)] // counts of labels and groups
-fn float(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -47,19 +47,13 @@ pub enum TokenError {
 }
 
 impl Guard {
-    /// Of a token in a file, if there is to be one, and of names that this machine has besides its own.
+    /// Of a token in a file, if there is to be one, and of the names that this machine has besides `localhost`.
     ///
     /// # Errors
     /// If the file holds no token.
     pub fn new(token_file: Option<&Path>, hosts: &[String]) -> Result<Self, TokenError> {
-        let own = plain_file::read_text(Path::new("/proc/sys/kernel/hostname"), 4096);
-        let own = own.unwrap_or_default().trim().to_lowercase();
         let mut names: Vec<String> = hosts.iter().map(|host| host.to_lowercase()).collect();
         names.push("localhost".into());
-        if !own.is_empty() {
-            names.push(format!("{own}.local"));
-            names.push(own);
-        }
         Ok(Self {
             token: token_file.map(read_token).transpose()?,
             hosts: names,

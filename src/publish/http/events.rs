@@ -1,7 +1,6 @@
 //! The socket's messages as server-sent events (WHATWG HTML, 9.2): one `data:` line each. Who reads too slowly loses its
 //! oldest and is told how many, as on the socket.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,7 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
 use super::server::Shared;
-use crate::publish::ring::{Line, Read};
-use crate::publish::wire::{Lagged, Message};
+use crate::publish::feed::Feed;
 
 /// A comment is sent after so much silence, so that a reader who has gone is noticed.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -23,20 +21,17 @@ const BATCH: usize = 16 << 10;
 struct Reader {
     shared: Arc<Shared>,
     heard: watch::Receiver<u64>,
-    welcome: VecDeque<Line>,
-    cursor: u64,
+    feed: Feed,
     begun: bool,
 }
 
 /// The state of things, then what is new, without end.
 pub fn stream(shared: &Arc<Shared>) -> impl Stream<Item = Bytes> + use<> {
     let heard = shared.heard.subscribe();
-    let (welcome, cursor) = shared.inside.hub.welcome();
     let reader = Reader {
         shared: Arc::clone(shared),
         heard,
-        welcome,
-        cursor,
+        feed: Feed::new(shared.inside.hub.welcome()),
         begun: false,
     };
     stream::unfold(reader, |mut reader| async move {
@@ -54,7 +49,13 @@ impl Reader {
         }
         loop {
             self.heard.mark_unchanged();
-            while text.len() < BATCH && self.append(&mut text) {}
+            while text.len() < BATCH
+                && let Some(line) = self.feed.next(|cursor| self.shared.inside.hub.read(cursor))
+            {
+                text.extend_from_slice(b"data: ");
+                text.extend_from_slice(&line);
+                text.push(b'\n');
+            }
             if !text.is_empty() {
                 return Some(text.into());
             }
@@ -64,28 +65,5 @@ impl Reader {
                 Err(_) => text.extend_from_slice(b":\n\n"),
             }
         }
-    }
-
-    /// False if there is nothing more now.
-    fn append(&mut self, text: &mut Vec<u8>) -> bool {
-        let mut event = |line: &[u8]| {
-            text.extend_from_slice(b"data: ");
-            text.extend_from_slice(line);
-            text.push(b'\n');
-        };
-        if let Some(line) = self.welcome.pop_front() {
-            event(&line);
-            return true;
-        }
-        match self.shared.inside.hub.read(&mut self.cursor) {
-            Read::Line(line) => event(&line),
-            Read::Missed(missed) => {
-                let mut line = Vec::new();
-                Message::Lagged(Lagged { missed }).write(&mut line);
-                event(&line);
-            }
-            Read::Nothing => return false,
-        }
-        true
     }
 }

@@ -1,7 +1,7 @@
 //! What Prometheus reads (text format 0.0.4; docs/METRICS.md): names, units and labels by its conventions. Labels of metrics are
 //! cameras, regions, states and reasons, of which there are as many as the configuration names, never what a camera shows.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use prometheus::{
@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use super::Inside;
+use crate::publish::lock;
 use crate::publish::sensors::Readings;
 use crate::publish::wire::{Classification, Message, Reason, State, unix_seconds};
 
@@ -225,7 +226,7 @@ impl Metrics {
 
     /// What is told of cameras that are not watched any more, and of regions, which may be others now, begins anew.
     fn forget_all_but(&self, cameras: &[String]) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         let gone = known.extract_if(.., |(camera, _)| !cameras.contains(camera));
         for (camera, region) in gone {
             // Of labels that were never used there is nothing to remove.
@@ -252,7 +253,7 @@ impl Metrics {
 
     /// A camera and region that something is told of.
     fn know(&self, camera: &str, region: &str) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if !known
             .iter()
             .any(|(one, part)| one == camera && part == region)

@@ -33,7 +33,7 @@ pub struct Settings {
     pub token_file: Option<PathBuf>,
     /// Whoever reaches an address that others can reach may look.
     pub insecure: bool,
-    /// Further names that this machine is called by: those that a reverse proxy passes on.
+    /// Names that this machine is called by besides `localhost`: its own, and those that a reverse proxy passes on.
     pub hosts: Vec<String>,
     /// Frames per second of each camera's moving picture.
     pub preview_fps: f32,

@@ -19,7 +19,7 @@ use super::access::Refusal;
 use super::history::History;
 use super::server::Shared;
 use super::{events, kept, video};
-use crate::publish::pictures::{Question, Scene};
+use crate::publish::pictures::{Question, Scene, soon};
 use crate::publish::sensors::Readings;
 use crate::publish::wire::unix_seconds;
 
@@ -31,7 +31,6 @@ const ALIVE: Duration = Duration::from_secs(30);
 const WRONG_TOKEN: Duration = Duration::from_millis(300);
 /// How long a map may be in coming, which takes the next frame that is classified.
 const NEXT_FRAME: Duration = Duration::from_secs(2);
-const SHORT: Duration = Duration::from_millis(50);
 
 /// What a page from here may do: nothing but talk to here.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -125,21 +124,15 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
             shared.metrics.text(),
         ),
         "/healthz" => health(shared),
-        "/stream.mjpg" => match camera(shared, query.camera) {
-            Some(camera) => lasting(
-                &format!("multipart/x-mixed-replace; boundary={}", video::BOUNDARY),
-                video::stream(shared, camera),
-            ),
-            None => no_camera(),
-        },
-        "/snapshot.jpg" => match camera(shared, query.camera) {
-            Some(camera) => snapshot(shared, &camera).await,
-            None => no_camera(),
-        },
-        "/why" => match camera(shared, query.camera.clone()) {
-            Some(camera) => why(shared, &camera, &query).await,
-            None => no_camera(),
-        },
+        "/stream.mjpg" | "/snapshot.jpg" | "/why" => {
+            match camera(shared, query.camera.as_deref()) {
+                Some(camera) => of_camera(shared, path, camera, &query).await,
+                None => text(
+                    StatusCode::NOT_FOUND,
+                    "There is no such camera; /state names them.",
+                ),
+            }
+        }
         _ => kept(shared, path, query.before.as_deref()),
     }
 }
@@ -168,19 +161,22 @@ async fn judge(shared: &Shared, request: Request<Incoming>) -> Answer {
 }
 
 /// The one that is asked for, else the first; `None` if there is none such.
-fn camera(shared: &Shared, asked: Option<String>) -> Option<String> {
+fn camera(shared: &Shared, asked: Option<&str>) -> Option<String> {
     let cameras = shared.inside.hub.cameras();
-    match asked {
-        Some(asked) => cameras.contains(&asked).then_some(asked),
-        None => cameras.into_iter().next(),
-    }
+    cameras
+        .into_iter()
+        .find(|name| asked.is_none_or(|asked| asked == name))
 }
 
-fn no_camera() -> Answer {
-    text(
-        StatusCode::NOT_FOUND,
-        "There is no such camera; /state names them.",
-    )
+async fn of_camera(shared: &Arc<Shared>, path: &str, camera: String, query: &Query) -> Answer {
+    match path {
+        "/stream.mjpg" => lasting(
+            &format!("multipart/x-mixed-replace; boundary={}", video::BOUNDARY),
+            video::stream(shared, camera),
+        ),
+        "/snapshot.jpg" => snapshot(shared, &camera).await,
+        _ => why(shared, &camera, query).await,
+    }
 }
 
 async fn snapshot(shared: &Shared, camera: &str) -> Answer {
@@ -202,12 +198,8 @@ async fn why(shared: &Shared, camera: &str, query: &Query) -> Answer {
         region: query.region.as_deref(),
         class_id: query.class_id,
     };
-    let attempts = NEXT_FRAME.as_millis() / SHORT.as_millis();
-    for _ in 0..attempts {
-        if let Some(why) = shared.inside.pictures.why(question) {
-            return json(&why);
-        }
-        tokio::time::sleep(SHORT).await;
+    if let Some(why) = soon(NEXT_FRAME, || shared.inside.pictures.why(question)).await {
+        return json(&why);
     }
     text(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -256,13 +248,6 @@ struct About {
 
 fn state(shared: &Shared) -> Answer {
     let (welcome, _) = shared.inside.hub.welcome();
-    let raw = |line: &'_ std::sync::Arc<Vec<u8>>| {
-        let text = std::str::from_utf8(line).unwrap_or_default();
-        serde_json::from_str::<&RawValue>(text)
-            .map(ToOwned::to_owned)
-            .ok()
-    };
-    let messages: Vec<Box<RawValue>> = welcome.iter().filter_map(raw).collect();
     let cameras = { shared.inside.telemetry.cameras() }
         .into_iter()
         .map(|(camera, frames)| About {
@@ -281,7 +266,9 @@ fn state(shared: &Shared) -> Answer {
     json(&Now {
         version: env!("CARGO_PKG_VERSION"),
         now: unix_seconds(SystemTime::now()),
-        messages: messages.iter().map(AsRef::as_ref).collect(),
+        messages: { welcome.iter() }
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect(),
         cameras: cameras.collect(),
         celsius,
         throttled: slowed,

@@ -1,9 +1,7 @@
 //! Accepts connections and bounds them: how many there are, how long a request may be in coming, how large its head is, how
 //! long a reader may make us wait. Beside that it hears what is published and remembers it.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -17,7 +15,9 @@ use super::access::Guard;
 use super::history::History;
 use super::metrics::Metrics;
 use super::{Inside, Settings, routes};
+use crate::backoff::Backoff;
 use crate::publish::hearing::Hearing;
+use crate::publish::lock;
 use crate::publish::sensors::{Readings, Sensors};
 use crate::publish::task::Stop;
 use crate::publish::wire::Message;
@@ -81,7 +81,8 @@ async fn serve(settings: Settings, inside: Inside) {
 
 /// Binds the address, and reads the token; again and again, if need be.
 async fn begin(settings: &Settings) -> (TcpListener, Guard) {
-    let (mut pause, mut told) = (FIRST_PAUSE, String::new());
+    let mut backoff = Backoff::between(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut told = String::new();
     loop {
         let reason = match attempt(settings).await {
             Ok(begun) => return begun,
@@ -91,8 +92,7 @@ async fn begin(settings: &Settings) -> (TcpListener, Guard) {
             log::error!("no page: {reason}; everything else goes on, and this is tried again");
         }
         told = reason;
-        tokio::time::sleep(pause).await;
-        pause = (2 * pause).min(LONGEST_PAUSE);
+        tokio::time::sleep(backoff.pause(Duration::ZERO)).await;
     }
 }
 
@@ -149,10 +149,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, _permit: OwnedSemaph
         .max_buf_size(LARGEST_HEAD)
         .max_headers(MOST_HEADERS)
         .half_close(false)
-        .serve_connection(
-            TokioIo::new(Box::pin(stream) as Pin<Box<_>>),
-            service_fn(answer),
-        )
+        .serve_connection(TokioIo::new(Box::pin(stream)), service_fn(answer))
         .await;
     if let Err(error) = served {
         log::debug!("a connection for HTTP ended: {error}");
@@ -162,10 +159,8 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, _permit: OwnedSemaph
 /// Hears every message, for ever.
 async fn hear(shared: &Shared) {
     let mut hearing = Hearing::of(&shared.inside.hub);
-    let mut lines = Vec::new();
     loop {
-        hearing.next(&mut lines).await;
-        lines.iter().for_each(|line| shared.remember(line));
+        hearing.hear(|message| shared.remember(message)).await;
         shared
             .heard
             .send_modify(|count| *count = count.wrapping_add(1));
@@ -183,14 +178,8 @@ async fn sense(shared: Arc<Shared>, mut sensors: Box<dyn Sensors>) {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 impl Shared {
-    pub fn history(&self) -> std::sync::MutexGuard<'_, History> {
+    pub fn history(&self) -> MutexGuard<'_, History> {
         lock(&self.history)
     }
 
@@ -198,13 +187,8 @@ impl Shared {
         *lock(&self.readings)
     }
 
-    fn remember(&self, line: &[u8]) {
-        match serde_json::from_slice::<Message<'_>>(line) {
-            Ok(message) => {
-                self.metrics.count(&message);
-                self.history().hear(&message);
-            }
-            Err(error) => log::debug!("a message that is none: {error}"),
-        }
+    fn remember(&self, message: &Message<'_>) {
+        self.metrics.count(message);
+        self.history().hear(message);
     }
 }

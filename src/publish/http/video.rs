@@ -8,29 +8,19 @@ use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 
 use super::server::Shared;
-use crate::publish::pictures::Picture;
+use crate::publish::pictures::{Picture, soon};
 
 /// Between the parts.
 pub const BOUNDARY: &str = "resnetd-frame";
 /// How long a single picture may be in coming.
 const PATIENCE: Duration = Duration::from_secs(3);
-const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The next picture that comes, if one comes soon.
 pub async fn snapshot(shared: &Shared, camera: &str) -> Option<Picture> {
     let pictures = &shared.inside.pictures;
     // what is kept may be as old as the last time that somebody looked
-    let old = pictures
-        .newest(camera, 0)
-        .map_or(0, |picture| picture.number);
-    let attempts = PATIENCE.as_millis() / INTERVAL.as_millis();
-    for _ in 0..attempts {
-        if let Some(picture) = pictures.newest(camera, old) {
-            return Some(picture);
-        }
-        tokio::time::sleep(INTERVAL).await;
-    }
-    None
+    let old = pictures.number(camera);
+    soon(PATIENCE, || pictures.newest(camera, old)).await
 }
 
 /// Pictures as they come, until the camera is not watched any more.

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rumqttc::{
@@ -23,7 +23,8 @@ use super::{Address, Inside, Settings};
 use crate::backoff::Backoff;
 use crate::plain_file;
 use crate::publish::hearing::Hearing;
-use crate::publish::pictures::Pictures;
+use crate::publish::lock;
+use crate::publish::pictures::{Pictures, soon};
 use crate::publish::sensors::Sensors;
 use crate::publish::task::Stop;
 use crate::publish::wire::Message;
@@ -39,7 +40,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const SENSING: Duration = Duration::from_secs(30);
 /// A picture of a change may be in coming for so long.
 const PICTURE: Duration = Duration::from_secs(2);
-const SHORT: Duration = Duration::from_millis(100);
 /// How long the last messages may take to get out at the end.
 const FAREWELL: Duration = Duration::from_millis(400);
 /// Log lines of events that were dropped.
@@ -104,7 +104,7 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -149,7 +149,7 @@ async fn farewell(shared: &Shared, stop: Stop) {
     stop.wait().await;
     let idle = async {
         while !shared.lock().is_idle() {
-            tokio::time::sleep(SHORT / 10).await;
+            tokio::time::sleep(FAREWELL / 40).await;
         }
     };
     let _ = tokio::time::timeout(FAREWELL, idle).await;
@@ -158,28 +158,24 @@ async fn farewell(shared: &Shared, stop: Stop) {
 /// Hears every message, for ever.
 async fn hear(shared: Arc<Shared>, inside: Inside) {
     let mut hearing = Hearing::of(&inside.hub);
-    let mut lines = Vec::new();
     let (mut dropped, mut complaints) = (0, RateLimit::every(COMPLAINTS));
     loop {
-        hearing.next(&mut lines).await;
-        for line in &lines {
-            let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else {
-                continue; // ours are
-            };
+        let heard = |message: &Message<'_>| {
             let mut state = shared.lock();
             let State {
                 outbox, composer, ..
             } = &mut *state;
-            composer.hear(&message, outbox);
+            composer.hear(message, outbox);
             dropped += outbox.dropped();
-            if let Message::Change(change) = &message
+            if let Message::Change(change) = message
                 && composer.pictures_due(&change.camera)
             {
                 let camera = change.camera.to_string();
                 let pictures = Arc::clone(&inside.pictures);
                 tokio::spawn(picture(Arc::clone(&shared), pictures, camera));
             }
-        }
+        };
+        hearing.hear(heard).await;
         if dropped > 0 && complaints.allow(Instant::now()).is_some() {
             log::warn!(
                 "the broker is away for too long: {dropped} of the oldest events were dropped"
@@ -192,18 +188,13 @@ async fn hear(shared: Arc<Shared>, inside: Inside) {
 
 /// Sends the next picture that comes of a camera.
 async fn picture(shared: Arc<Shared>, pictures: Arc<dyn Pictures>, camera: String) {
-    let old = pictures
-        .newest(&camera, 0)
-        .map_or(0, |picture| picture.number);
-    for _ in 0..PICTURE.as_millis() / SHORT.as_millis() {
-        if let Some(picture) = pictures.newest(&camera, old) {
-            let mut state = shared.lock();
-            let topic = state.composer.picture_topic(&camera);
-            state.outbox.state(topic, picture.jpeg.to_vec());
-            drop(state);
-            return shared.ready.notify_one();
-        }
-        tokio::time::sleep(SHORT).await;
+    let old = pictures.number(&camera);
+    if let Some(picture) = soon(PICTURE, || pictures.newest(&camera, old)).await {
+        let mut state = shared.lock();
+        let topic = state.composer.picture_topic(&camera);
+        state.outbox.state(topic, picture.jpeg.to_vec());
+        drop(state);
+        shared.ready.notify_one();
     }
 }
 

@@ -9,23 +9,23 @@ pub mod store;
 mod when;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::hearing::Hearing;
 use super::hub::Hub;
-use super::pictures::Pictures;
+use super::lock;
+use super::pictures::{Pictures, soon};
 use super::task::{Stop, Task};
 use super::wire::Message;
 use crate::ratelimit::RateLimit;
+use crate::spec::When;
 
 use store::{Note, Store};
-pub use when::When;
 use when::{Moment, Moments};
 
 /// A picture may be in coming for so long.
 const PATIENCE: Duration = Duration::from_secs(2);
-const SHORT: Duration = Duration::from_millis(100);
 /// Log lines of a disk that is full or gone.
 const COMPLAINTS: Duration = Duration::from_secs(600);
 
@@ -44,7 +44,7 @@ pub struct Snapshots(Arc<Mutex<Store>>);
 
 impl Snapshots {
     pub fn lock(&self) -> MutexGuard<'_, Store> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -78,18 +78,14 @@ async fn run(
     let complaints = Arc::new(Mutex::new(RateLimit::every(COMPLAINTS)));
     let hear = async {
         let mut hearing = Hearing::of(&hub);
-        let mut lines = Vec::new();
         loop {
-            hearing.next(&mut lines).await;
-            for line in &lines {
-                let Ok(message) = serde_json::from_slice::<Message<'_>>(line) else {
-                    continue; // ours are
-                };
-                if let Some(moment) = moments.hear(&message, Instant::now()) {
+            let heard = |message: &Message<'_>| {
+                if let Some(moment) = moments.hear(message, Instant::now()) {
                     let (snapshots, pictures) = (snapshots.clone(), Arc::clone(&pictures));
                     tokio::spawn(take(moment, snapshots, pictures, Arc::clone(&complaints)));
                 }
-            }
+            };
+            hearing.hear(heard).await;
         }
     };
     tokio::select! {
@@ -106,30 +102,25 @@ async fn take(
     complaints: Arc<Mutex<RateLimit>>,
 ) {
     let region = moment.region.as_deref();
-    let newer = |after: u64| pictures.part(&moment.camera, region, after);
-    let old = newer(0).map_or(0, |picture| picture.number);
-    for _ in 0..PATIENCE.as_millis() / SHORT.as_millis() {
-        let Some(picture) = newer(old) else {
-            tokio::time::sleep(SHORT).await;
-            continue;
-        };
-        let note = Note {
-            id: name::id(&moment.camera, region, picture.captured_at),
-            camera: moment.camera.clone(),
-            region: moment.region.clone(),
-            timestamp: picture.captured_at,
-            top: moment.top.clone(),
-            confidence: moment.confidence,
-            because: moment.because,
-            label: None,
-        };
-        let kept = snapshots.lock().keep(&note, &picture.jpeg);
-        if let Err(error) = kept {
-            let mut complaints = complaints.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(before) = complaints.allow(Instant::now()) {
-                log::warn!("no snapshot is kept: {error} ({before} more since the last such line)");
-            }
-        }
+    let old = pictures.number(&moment.camera);
+    let newer = || pictures.part(&moment.camera, region, old);
+    let Some(picture) = soon(PATIENCE, newer).await else {
         return;
+    };
+    let note = Note {
+        id: name::id(&moment.camera, region, picture.captured_at),
+        camera: moment.camera.clone(),
+        region: moment.region.clone(),
+        timestamp: picture.captured_at,
+        top: moment.top.clone(),
+        confidence: moment.confidence,
+        because: moment.because,
+        label: None,
+    };
+    let kept = snapshots.lock().keep(&note, &picture.jpeg);
+    if let Err(error) = kept
+        && let Some(before) = lock(&complaints).allow(Instant::now())
+    {
+        log::warn!("no snapshot is kept: {error} ({before} more since the last such line)");
     }
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::name::{is_id, is_label};
-use super::when::When;
 use crate::plain_file;
+use crate::spec::When;
 
 /// So much stays free on the disk, in bytes.
 const FREE: u64 = 64 << 20;
@@ -243,15 +243,10 @@ impl Store {
 
     /// Deletes the oldest that nobody has judged until `bytes` more fit.
     fn make_room(&mut self, bytes: u64) -> Result<(), StoreError> {
-        let most = self.most;
-        loop {
-            let kept = self.scan()?;
-            let all: u64 = kept.values().map(|kept| kept.bytes).sum();
-            if all + bytes <= most {
-                return Ok(());
-            }
-            let oldest = kept.iter().find(|(_, kept)| kept.label.is_none());
-            let Some(id) = oldest.map(|(id, _)| id.clone()) else {
+        let mut all: u64 = self.scan()?.values().map(|kept| kept.bytes).sum();
+        while all + bytes > self.most {
+            let mut open = self.scan()?.iter().filter(|(_, kept)| kept.label.is_none());
+            let Some((id, freed)) = open.next().map(|(id, kept)| (id.clone(), kept.bytes)) else {
                 return Err(StoreError::Labelled(self.dir.clone()));
             };
             for path in [self.picture_path(&id, None), self.note_path(&id)] {
@@ -263,7 +258,9 @@ impl Store {
                 }
             }
             self.kept.get_or_insert_default().remove(&id);
+            all -= freed;
         }
+        Ok(())
     }
 
     /// What is in the folder; looked at once, and by nobody else changed but to add or remove labelled pictures.

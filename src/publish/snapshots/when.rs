@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use crate::publish::wire::Message;
+use crate::spec::When;
 
 /// Of a part of a camera's pictures there are two at least so far apart, but for changes.
 const APART: Duration = Duration::from_secs(10);
@@ -13,19 +12,6 @@ const APART: Duration = Duration::from_secs(10);
 const CHANGES_APART: Duration = Duration::from_secs(1);
 /// A network that is less sure is not sure.
 const UNSURE: f32 = 0.6;
-
-/// When pictures are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum When {
-    /// A label has changed.
-    #[default]
-    Change,
-    /// The frame's most probable class is less than 60 % probable; every ten seconds at most.
-    Uncertain,
-    /// Every ten seconds.
-    Every,
-}
 
 /// A frame to be kept, and why.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,6 +8,10 @@ use crate::publish::samples::{self, hello};
 struct Scenes;
 
 impl Pictures for Scenes {
+    fn number(&self, _: &str) -> u64 {
+        0
+    }
+
     fn newest(&self, _: &str, _: u64) -> Option<Picture> {
         None
     }
