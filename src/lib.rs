@@ -22,6 +22,7 @@ pub mod heap;
 pub mod infer;
 pub mod kernels;
 pub mod label;
+pub mod lesson;
 #[cfg(feature = "tools")]
 pub mod model;
 pub mod plain_file;

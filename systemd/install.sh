@@ -18,17 +18,22 @@ doc=$prefix/share/doc/resnetd
 files() {
     local file
     echo "755 $binary $prefix/bin/resnetd"
-    [ ! -f "$binary-model" ] || echo "755 $binary-model $prefix/bin/resnetd-model"
+    if [ -f "$binary-model" ]; then
+        echo "755 $binary-model $prefix/bin/resnetd-model"
+        for file in systemd/resnetd-teach.*; do
+            echo "644 $file $prefix/lib/systemd/system/${file##*/}"
+        done
+    fi
     echo "644 systemd/resnetd.service $prefix/lib/systemd/system/resnetd.service"
     echo "644 systemd/resnetd.socket $prefix/lib/systemd/system/resnetd.socket"
     echo "644 systemd/resnetd.sysusers $prefix/lib/sysusers.d/resnetd.conf"
     echo "644 models/resnet50-imagenette.nnef.tar $prefix/share/resnetd/models/resnet50-imagenette.nnef.tar"
-    for file in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/EXIT_CODES.md; do
+    for file in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/{EXIT_CODES,PAGE,METRICS,MQTT,TEACHING}.md; do
         echo "644 $file $doc/${file##*/}"
     done
     while read -r file; do
         echo "644 $file $doc/${file#systemd/}"
-    done < <(find systemd/examples -type f | sort)
+    done < <(find systemd/examples examples/nginx examples/prometheus -type f | sort)
     for file in "$pages"/man/*.1; do
         [ ! -f "$file" ] || echo "644 $file $prefix/share/man/man1/${file##*/}"
     done
@@ -46,7 +51,7 @@ install_all() {
     files | while read -r mode from to; do
         install -D -m "$mode" "$from" "${DESTDIR:-}$to"
     done
-    [ "$prefix" = /usr ] || sed -i "s,/usr/bin/resnetd,$prefix/bin/resnetd," "${DESTDIR:-}$prefix/lib/systemd/system/resnetd.service"
+    [ "$prefix" = /usr ] || sed -i "s,/usr/bin/resnetd,$prefix/bin/resnetd," "${DESTDIR:-}$prefix"/lib/systemd/system/resnetd*.service
     if [ ! -e "${DESTDIR:-}$config" ]; then
         install -D -m 644 systemd/resnetd.toml "${DESTDIR:-}$config"
     fi

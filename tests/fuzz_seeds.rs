@@ -19,6 +19,7 @@ const TARGETS: &[(&str, fn(&[u8]) -> bool)] = &[
     ("mjpeg", targets::mjpeg),
     ("nnef", targets::nnef),
     ("onnx", targets::onnx),
+    ("page", targets::page),
     ("picture", targets::picture),
     ("pixels", targets::pixels),
     ("pth", targets::pth),

@@ -5,101 +5,14 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::daemon::Daemon;
+use common::web::{LONG, TOKEN, address, ask, bearer, config, connect, get, raw, serving};
 use serde_json::Value;
-
-const LONG: Duration = Duration::from_secs(60);
-const TOKEN: &str = "a-token-of-some-length";
-
-/// An address that was free a moment ago.
-fn address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
-
-fn config(address: &str, more: &str) -> String {
-    format!(
-        "model = \"tiny.nnef.tar\"\nsource = \"demo:\"\nthreads = 1\n[http]\nlisten = \"{address}\"\n{more}"
-    )
-}
-
-/// A daemon whose page is there.
-fn serving(more: &str) -> (Daemon, String) {
-    let address = address();
-    let mut daemon = Daemon::start(&config(&address, more));
-    daemon.until(|message| message["type"] == "classification");
-    drop(connect(&address));
-    (daemon, address)
-}
-
-fn connect(address: &str) -> TcpStream {
-    let end = Instant::now() + LONG;
-    loop {
-        match TcpStream::connect(address) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(LONG)).unwrap();
-                return stream;
-            }
-            Err(error) => assert!(Instant::now() < end, "{address}: {error}"),
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    reader: BufReader<TcpStream>,
-}
-
-impl Answer {
-    fn body(mut self) -> Vec<u8> {
-        let mut body = Vec::new();
-        self.reader.read_to_end(&mut body).unwrap();
-        body
-    }
-
-    fn text(self) -> String {
-        String::from_utf8(self.body()).unwrap()
-    }
-
-    fn json(self) -> Value {
-        serde_json::from_slice(&self.body()).unwrap()
-    }
-}
-
-/// Sends these bytes and reads the head of what comes back.
-fn raw(address: &str, request: &[u8]) -> Answer {
-    let mut stream = connect(address);
-    stream.write_all(request).unwrap();
-    let mut reader = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
-    }
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer {
-        status,
-        head,
-        reader,
-    }
-}
-
-fn ask(address: &str, method: &str, path: &str, headers: &str) -> Answer {
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n"
-    );
-    raw(address, request.as_bytes())
-}
-
-fn get(address: &str, path: &str) -> Answer {
-    ask(address, "GET", path, "")
-}
 
 #[test]
 fn the_page_asks_nobody_else_for_anything() {
@@ -111,6 +24,7 @@ fn the_page_asks_nobody_else_for_anything() {
         ("/page.js", "text/javascript"),
         ("/draw.js", "text/javascript"),
         ("/kept.js", "text/javascript"),
+        ("/teach.js", "text/javascript"),
     ] {
         let answer = get(&address, path);
         assert_eq!(answer.status, 200, "{path}");
@@ -325,121 +239,6 @@ fn with_a_token_only_who_knows_it_may_look() {
     );
     assert_eq!(get(&address, "/").status, 401);
     assert_eq!(get(&address, "/metrics").status, 401);
-}
-
-fn post(address: &str, headers: &str, body: &str) -> Answer {
-    let length = body.len();
-    let more = format!("Content-Length: {length}\r\nContent-Type: application/json\r\n{headers}");
-    let request = format!(
-        "POST /snapshots HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{more}\r\n{body}"
-    );
-    raw(address, request.as_bytes())
-}
-
-/// A daemon that keeps a picture every ten seconds, the first at once; with a token.
-fn keeping() -> (Daemon, String, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let (token, dir) = (folder.path().join("token"), folder.path().join("kept"));
-    std::fs::write(&token, TOKEN).unwrap();
-    std::fs::create_dir(&dir).unwrap();
-    let more = format!(
-        "token_file = \"{}\"\n[snapshots]\ndir = \"{}\"\nwhen = \"every\"\n",
-        token.display(),
-        dir.display()
-    );
-    let (daemon, address) = serving(&more);
-    (daemon, address, folder)
-}
-
-fn bearer() -> String {
-    format!("Authorization: Bearer {TOKEN}\r\n")
-}
-
-/// What was kept, once there is something.
-fn kept(address: &str) -> Value {
-    let end = Instant::now() + LONG;
-    loop {
-        let list = ask(address, "GET", "/snapshots", &bearer()).json();
-        if list["snapshots"][0].is_object() {
-            return list;
-        }
-        assert!(Instant::now() < end, "{list}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-#[test]
-fn a_person_says_what_a_kept_picture_is() {
-    let (_daemon, address, folder) = keeping();
-    let note = kept(&address)["snapshots"][0].clone();
-    assert!(
-        note["label"].is_null() && note["because"] == "every",
-        "{note}"
-    );
-    let id = note["id"].as_str().unwrap();
-    let jpeg = ask(&address, "GET", &format!("/snapshots/{id}.jpg"), &bearer()).body();
-    assert_eq!(image::load_from_memory(&jpeg).unwrap().width(), 640);
-    let judged = post(
-        &address,
-        &bearer(),
-        &format!("{{\"ids\":[\"{id}\"],\"label\":\"golf ball\"}}"),
-    );
-    assert_eq!(judged.status, 200);
-    assert!(
-        folder
-            .path()
-            .join(format!("kept/labelled/golf ball/{id}.jpg"))
-            .is_file()
-    );
-    let after = kept(&address);
-    assert_eq!(after["labels"]["golf ball"], 1, "{after}");
-    for (body, status) in [
-        (
-            "{\"ids\":[\"../../token\"],\"label\":\"x\"}".to_owned(),
-            404,
-        ),
-        (format!("{{\"ids\":[\"{id}\"],\"label\":\"../x\"}}"), 400),
-        ("{\"ids\":3}".to_owned(), 400),
-        ("x".repeat(80 << 10), 413),
-    ] {
-        assert_eq!(
-            post(&address, &bearer(), &body).status,
-            status,
-            "{body:.60}"
-        );
-    }
-    assert_eq!(
-        ask(&address, "GET", "/snapshots/../token.jpg", &bearer()).status,
-        404
-    );
-}
-
-#[test]
-fn nobody_else_says_what_a_picture_is() {
-    let (_daemon, address, _folder) = keeping();
-    kept(&address);
-    let body = "{\"ids\":[],\"label\":null}";
-    assert_eq!(post(&address, "", body).status, 401);
-    let other = format!("{}Origin: http://evil.example\r\n", bearer());
-    assert_eq!(post(&address, &other, body).status, 403);
-    let from = format!("{}Sec-Fetch-Site: cross-site\r\n", bearer());
-    assert_eq!(post(&address, &from, body).status, 403);
-    assert_eq!(post(&address, &bearer(), body).status, 200);
-
-    let (_open, without_token) = serving("");
-    assert_eq!(post(&without_token, "", body).status, 404);
-}
-
-#[test]
-fn a_folder_that_vanishes_is_told_and_labels_go_on() {
-    let (mut daemon, address, folder) = keeping();
-    kept(&address);
-    std::fs::remove_dir_all(folder.path().join("kept")).unwrap();
-    let first = daemon.until(|message| message["type"] == "classification");
-    let more = first["timestamp"].as_f64().unwrap() + 12.0;
-    daemon.until(|message| message["timestamp"].as_f64() > Some(more));
-    let log = daemon.end();
-    assert!(log.contains("no snapshot is kept: the folder"), "{log}");
 }
 
 #[test]

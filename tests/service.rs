@@ -51,12 +51,22 @@ fn units() -> TempDir {
     let service =
         text("resnetd.service").replace("/usr/bin/resnetd", env!("CARGO_BIN_EXE_resnetd"));
     fs::write(folder.path().join("resnetd.service"), service).unwrap();
-    fs::copy(file("resnetd.socket"), folder.path().join("resnetd.socket")).unwrap();
+    for unit in ["resnetd.socket", "resnetd-teach.path"] {
+        fs::copy(file(unit), folder.path().join(unit)).unwrap();
+    }
+    let teach = text("resnetd-teach.service");
+    let teach = teach.replace("/usr/bin/resnetd-model", env!("CARGO_BIN_EXE_resnetd"));
+    fs::write(folder.path().join("resnetd-teach.service"), teach).unwrap();
     folder
 }
 
 fn understood(folder: &TempDir) {
-    for unit in ["resnetd.service", "resnetd.socket"] {
+    for unit in [
+        "resnetd.service",
+        "resnetd.socket",
+        "resnetd-teach.path",
+        "resnetd-teach.service",
+    ] {
         let path = folder.path().join(unit);
         let Some(output) = analyze(&["verify", "--man=no", path.to_str().unwrap()]) else {
             return;
@@ -90,13 +100,16 @@ fn systemd_understands_the_unit_with_each_example() {
 }
 
 #[test]
-fn the_service_is_fenced_in() {
-    let path = file("resnetd.service");
-    let unit = path.to_str().unwrap();
-    if let Some(output) = analyze(&["security", "--offline=true", "--no-pager", EXPOSURE, unit]) {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{said}");
-        assert!(said.contains("Overall exposure level"), "{said}");
+fn the_services_are_fenced_in() {
+    for name in ["resnetd.service", "resnetd-teach.service"] {
+        let path = file(name);
+        let unit = path.to_str().unwrap();
+        let asked = ["security", "--offline=true", "--no-pager", EXPOSURE, unit];
+        if let Some(output) = analyze(&asked) {
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{said}");
+            assert!(said.contains("Overall exposure level"), "{said}");
+        }
     }
 }
 

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("random", ""),
     ("heap", ""),
     ("telemetry", ""),
+    ("lesson", "plain_file"),
     ("adapt", "frame"),
     ("slot", "frame"),
     // the stages
@@ -37,7 +38,7 @@ const ARROWS: &[(&str, &str)] = &[
     ("smooth", "label"),
     (
         "publish",
-        "backoff frame label plain_file ratelimit spec telemetry",
+        "backoff frame label lesson plain_file ratelimit spec telemetry",
     ),
     // beside them
     ("bundle", "plain_file spec"),
@@ -49,10 +50,13 @@ const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "cli",
-        "adapt bundle config control cores daemon frame heap infer kernels label preprocess publish ratelimit slot smooth source spec",
+        "adapt bundle config control cores daemon frame heap infer kernels label lesson preprocess publish ratelimit slot smooth source spec",
     ),
     // the workshop and its commands
-    ("cli::workshop", "bundle cli infer model plain_file spec"),
+    (
+        "cli::workshop",
+        "bundle cli infer lesson model plain_file spec",
+    ),
     (
         "model",
         "bundle cores frame infer kernels label plain_file preprocess random source spec",

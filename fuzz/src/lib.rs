@@ -6,6 +6,7 @@
 //! `seeds/`, every input that was once a find included.
 
 mod bundles;
+mod page;
 mod pictures;
 mod streams;
 mod weights;
@@ -14,6 +15,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use bundles::{bundle, graph};
+pub use page::page;
 pub use pictures::{jpeg, picture, pixels};
 pub use streams::{http, mjpeg, y4m};
 pub use weights::{nnef, onnx, pth, safetensors};

@@ -38,9 +38,16 @@ pub struct Wants {
     pub names: Names,
 }
 
+/// What was chosen.
+pub struct Chosen {
+    pub choice: Choice,
+    /// Its file; of a cascade that of the better one.
+    pub bundle: PathBuf,
+}
+
 /// # Errors
 /// If there is no bundle, none can be run, or their labels differ.
-pub fn choose_model(models: Option<&Models>, wants: Wants) -> Result<Choice, Failure> {
+pub fn choose_model(models: Option<&Models>, wants: Wants) -> Result<Chosen, Failure> {
     let candidates = candidates(models)?;
     if let [only] = &candidates.paths[..] {
         let loaded = relabelled(only, &wants, None)?;
@@ -182,7 +189,7 @@ impl Tasting {
         })
     }
 
-    fn decide(mut self) -> Result<Choice, Failure> {
+    fn decide(mut self) -> Result<Chosen, Failure> {
         let longest = self.wants.pace.longest();
         let Some((index, fit)) = choose(&self.costs, longest) else {
             return Err(self.failure.unwrap_or_else(|| {
@@ -251,7 +258,7 @@ impl Tasting {
         (first, second): (usize, usize),
         (one, other): (Loaded, Loaded),
         below: f32,
-    ) -> Result<Choice, Failure> {
+    ) -> Result<Chosen, Failure> {
         let (Some(fast), Some(best)) = (self.costs[first], self.costs[second]) else {
             return Err(Failure::Internal(
                 "a model of a cascade was not tried".into(),
@@ -277,7 +284,9 @@ impl Tasting {
             measured: true,
         };
         let models = vec![(entry, known), self.known(first)];
-        Ok(self.close(model, models, 0))
+        let bundle = self.paths[second].clone();
+        let choice = self.close(model, models, 0);
+        Ok(Chosen { choice, bundle })
     }
 
     /// What is known of a candidate.
@@ -334,10 +343,12 @@ impl Tasting {
         }
     }
 
-    fn finish(self, model: daemon::Model, present: usize) -> Choice {
+    fn finish(self, model: daemon::Model, present: usize) -> Chosen {
         let models = (0..self.paths.len()).map(|index| self.known(index));
         let models = models.collect();
-        self.close(model, models, present)
+        let bundle = self.paths[present].clone();
+        let choice = self.close(model, models, present);
+        Chosen { choice, bundle }
     }
 
     /// `models`: those that may take each other's place, in the order of preference.

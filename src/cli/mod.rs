@@ -23,6 +23,7 @@ mod reload;
 mod run;
 mod shelf;
 mod svg;
+mod taught;
 pub mod view;
 mod watch;
 #[cfg(feature = "tools")]

@@ -1,12 +1,18 @@
 //! From the configuration to the page, the broker and the folder of pictures that the daemon publishes to beside the socket, and
 //! what of this machine they show.
 
+use std::ffi::OsString;
 use std::num::NonZeroU32;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::machine;
 use crate::adapt::sensors::Sensors;
 use crate::config::{self, Broker, Http, Mqtt, PreviewFps};
+use crate::lesson::Room;
 use crate::publish::http;
+use crate::publish::http::teach::Lessons;
 use crate::publish::mqtt;
 use crate::publish::sensors::{self, Readings};
 use crate::publish::snapshots;
@@ -20,7 +26,7 @@ const DISCOVERY: &str = "homeassistant";
 
 /// What is wanted, if a page is.
 #[must_use]
-pub fn settings(http: &Http) -> Option<http::Settings> {
+pub fn settings(http: &Http, lessons: Option<&Arc<Lessons>>) -> Option<http::Settings> {
     let listen = http.listen?;
     let own = machine::name().into_iter();
     let own = own.flat_map(|name| [format!("{name}.local"), name]);
@@ -31,7 +37,18 @@ pub fn settings(http: &Http) -> Option<http::Settings> {
         hosts: own.chain(http.hosts.iter().cloned()).collect(),
         preview_fps: http.preview_fps.map_or(PREVIEW_FPS, PreviewFps::get),
         sensors: Box::new(Machine(Sensors::from_environment())),
+        lessons: lessons.cloned(),
     })
+}
+
+/// The service's state directory, if it has one: what systemd gives it.
+#[must_use]
+pub fn room() -> Option<Room> {
+    let listed = std::env::var_os("STATE_DIRECTORY").filter(|list| !list.is_empty())?;
+    let list = listed.into_encoded_bytes();
+    // several are separated by colons; the unit has one
+    let first = list.split(|&byte| byte == b':').next()?.to_vec();
+    Some(Room::new(PathBuf::from(OsString::from_vec(first))))
 }
 
 /// The broker, if one is wanted.

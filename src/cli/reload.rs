@@ -1,4 +1,4 @@
-//! When `resnetd run` reads its configuration again: on SIGHUP, and when the file has changed. Flags go on to win
+//! When `resnetd run` reads its configuration again: on SIGHUP, when the file has changed, and when the page wants another model. Flags go on to win
 //! over the file. What it asks for is loaded here; the daemon puts it into effect.
 
 use std::fs;
@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::choice::{Wants, choose_model};
+use super::choice::Wants;
 use super::model;
 use super::run::{Arguments, Opening, Options, camera};
+use super::taught;
 use crate::adapt::Pace;
-use crate::config::{Config, Models};
+use crate::config::Config;
 use crate::daemon::{Change, Reload};
+use crate::publish::http::teach::Lessons;
 
 /// How often the file is looked at. A change counts once the file has stayed as it is for so long: whoever writes
 /// it may not be done.
@@ -24,18 +26,24 @@ pub struct FromFile {
     running: Options,
     bundles: Bundles,
     hangup: Arc<AtomicBool>,
+    lessons: Option<Arc<Lessons>>,
     file: Option<Watched>,
 }
 
 impl FromFile {
     /// `running` is what was made of `flags` and the file at the start.
-    pub fn new(flags: Arguments, running: Options, hangup: Arc<AtomicBool>) -> Self {
+    pub fn new(
+        flags: Arguments,
+        running: Options,
+        (hangup, lessons): (Arc<AtomicBool>, Option<Arc<Lessons>>),
+    ) -> Self {
         Self {
-            bundles: Bundles::of(running.models.as_ref(), running.wants()),
+            bundles: Bundles::of(&running),
             file: flags.config.clone().map(Watched::new),
             flags,
             running,
             hangup,
+            lessons,
         }
     }
 }
@@ -50,7 +58,8 @@ impl Reload for FromFile {
     fn load(&mut self) -> Result<Change, String> {
         let file = self.flags.config.as_deref().map(Config::load).transpose();
         let file = file.map_err(|error| error.to_string())?;
-        let wanted = Options::merge(self.flags.clone(), file.unwrap_or_default());
+        let mut wanted = Options::merge(self.flags.clone(), file.unwrap_or_default());
+        wanted.follow(&self.flags, self.lessons.as_deref());
         if wanted.socket != self.running.socket {
             log::warn!("the socket stays where it is until the next start");
         }
@@ -71,11 +80,11 @@ impl Reload for FromFile {
         let cameras = cameras
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| error.to_string())?;
-        let bundles = Bundles::of(wanted.models.as_ref(), wanted.wants());
+        let bundles = Bundles::of(&wanted);
         let choice = if bundles == self.bundles {
             None
         } else {
-            let chosen = choose_model(wanted.models.as_ref(), wanted.wants());
+            let chosen = taught::choose(&wanted, self.lessons.as_deref());
             let chosen = chosen.map_err(|failure| failure.to_string())?;
             wanted.warn_of_unknown_labels(&chosen.model.labels);
             Some(chosen)
@@ -159,9 +168,10 @@ struct Bundles {
 }
 
 impl Bundles {
-    fn of(models: Option<&Models>, mut wants: Wants) -> Self {
+    fn of(options: &Options) -> Self {
+        let mut wants = options.wants();
         // What cannot be listed is told when it is loaded.
-        let paths = model::paths(models).unwrap_or_default();
+        let paths = model::paths(options.candidates().as_ref()).unwrap_or_default();
         if paths.len() < 2 || wants.adaptive {
             wants.pace = Pace::default(); // there is no choice, or the governor makes it
         }
@@ -189,7 +199,7 @@ mod tests {
         // Opening it fails, as opening a camera that we hold ourselves would.
         let text = "model = \"none\"\nsource = \"images:/nowhere\"\n";
         let running = Options::merge(flags.clone(), Config::parse(&path, text).unwrap());
-        let mut reload = FromFile::new(flags, running, Arc::default());
+        let mut reload = FromFile::new(flags, running, Default::default());
 
         fs::write(&path, format!("{text}target_fps = 2.0\n")).unwrap();
         let change = reload.load().unwrap();

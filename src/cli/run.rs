@@ -11,18 +11,20 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Failure;
 use super::cascade;
-use super::choice::{Wants, choose_model};
+use super::choice::Wants;
 use super::console::Console;
 use super::looks;
 use super::page;
 use super::relabel::Names;
 use super::reload::FromFile;
+use super::taught;
 use super::view::Screen;
 use crate::adapt::{governor, still};
 use crate::config::{Address, Broker, Config, Fps, Http, Models, Mqtt, Policy, Share, Snapshots};
 use crate::control::Controls;
 use crate::cores::Threads;
 use crate::daemon::{self, Camera, Look, Settings, Work};
+use crate::publish::http::teach::Lessons;
 use crate::publish::path::Places;
 use crate::source::{self, SourceError, SourceSpec};
 
@@ -88,6 +90,8 @@ pub struct Options {
     pub cameras: Vec<Named>,
     /// None: the model that comes with the program.
     pub models: Option<Models>,
+    /// Goes before them.
+    pub taught: Option<PathBuf>,
     pub socket: Option<PathBuf>,
     pub threads: Threads,
     frames: Option<u64>,
@@ -132,9 +136,13 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         .map(Config::load)
         .transpose()?
         .unwrap_or_default();
-    let options = Options::merge(arguments, config);
+    let mut options = Options::merge(arguments, config);
     let stop = stop_on_signals()?;
-    let choice = choose_model(options.models.as_ref(), options.wants())?;
+    let screen = Screen::of_stdout();
+    let hangup = hangup(screen)?;
+    let lessons = page::room().map(|room| Arc::new(Lessons::new(room, Arc::clone(&hangup))));
+    options.follow(&flags, lessons.as_deref());
+    let choice = taught::choose(&options, lessons.as_deref())?;
     options.warn_of_unknown_labels(&choice.model.labels);
     let cameras = options
         .cameras
@@ -148,10 +156,9 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             camera(named, opening)
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let screen = Screen::of_stdout();
-    let hangup = hangup(screen)?;
     let console = console(screen, &options)?;
-    let reload = FromFile::new(flags, options.clone(), hangup);
+    let http = page::settings(&options.http, lessons.as_ref());
+    let reload = FromFile::new(flags, options.clone(), (hangup, lessons));
     let outcome = daemon::run(
         daemon::Options {
             cameras,
@@ -161,7 +168,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
             places: Places::from_environment(),
             frames: options.frames,
             observer: console.as_ref().map(Console::observer),
-            http: page::settings(&options.http),
+            http,
             mqtt: page::broker(&options.mqtt),
             snapshots: page::snapshots(&options.snapshots),
             reload: Some(Box::new(reload)),
@@ -259,6 +266,7 @@ impl Options {
         Self {
             cameras,
             models: models.or(single).or(file.models),
+            taught: None,
             socket: flags.socket.or(file.socket),
             threads: flags
                 .threads
@@ -287,6 +295,18 @@ impl Options {
             },
             snapshots: file.snapshots,
         }
+    }
+
+    /// Lets what was taught here go before the models, unless a flag names one.
+    pub fn follow(&mut self, flags: &Arguments, lessons: Option<&Lessons>) {
+        let lessons = lessons.filter(|_| flags.models.is_empty());
+        self.taught = lessons.and_then(Lessons::active);
+    }
+
+    /// What may run.
+    pub fn candidates(&self) -> Option<Models> {
+        let taught = self.taught.clone().map(|path| Models::List(vec![path]));
+        taught.or_else(|| self.models.clone())
     }
 
     /// The part that the daemon follows in its work.

@@ -338,6 +338,7 @@ fn beside(
             telemetry: Arc::clone(telemetry),
             pictures: pictures(),
             snapshots: kept,
+            lessons: settings.lessons.clone(),
         };
         tasks.push(http::start(settings, inside)?);
     }

@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 
 /// How long a thread may take to end before the process ends without it.
 const PATIENCE: Duration = Duration::from_millis(800);
+/// Threads beside it, for what waits for a disk or a name; they come when they are needed, and go.
+const BLOCKING: usize = 4;
 
 /// Becomes ready when the thread is to end.
 pub struct Stop(oneshot::Receiver<()>);
@@ -39,6 +41,7 @@ impl Task {
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(BLOCKING)
             .build()?;
         let (stop, stopped) = oneshot::channel();
         let (ending, ended) = mpsc::sync_channel(1);

@@ -65,6 +65,7 @@ installs() {
     id resnetd | grep -q 'resnetd.*(resnetd).*(video)' || fail "the user resnetd is not in the groups resnetd and video: $(id resnetd)"
     [ "$(getent passwd resnetd | cut -d: -f6-7)" = /var/lib/resnetd:/usr/sbin/nologin ] || fail "home or shell: $(getent passwd resnetd)"
     [ -L /etc/systemd/system/multi-user.target.wants/resnetd.service ] || fail "the service is not enabled"
+    [ -L /etc/systemd/system/multi-user.target.wants/resnetd-teach.path ] || fail "nobody waits for lessons"
     [ ! -e /etc/systemd/system/sockets.target.wants/resnetd.socket ] || fail "the socket is enabled, which nobody asked for"
     resnetd --version && resnetd-model --version
     echo "ok   both packages install, with user, group and an enabled service"

@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test program uses its part
 
 pub mod daemon;
+pub mod drawings;
+pub mod web;
 
 use std::path::{Path, PathBuf};
 

@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,9 +29,15 @@ def installed():
     return folder
 
 
+def package(name):
+    """The newest of this name for arm64 that `make deb` has left, as a list of it, or of none."""
+    made = (REPOSITORY / "target/debian").glob(f"{name}_*_arm64.deb")
+    return sorted(made, key=lambda path: path.stat().st_mtime)[-1:]
+
+
 def packages():
-    """The package for arm64 that `make deb` has left, and the same as a later revision; neither where there is none."""
-    made = sorted((REPOSITORY / "target/debian").glob("resnetd_*_arm64.deb"), key=lambda path: path.stat().st_mtime)
+    """The package of the device's program, and the same as a later revision; neither where there is none."""
+    made = package("resnetd")
     if not made:
         return []
     folder, later = WORK / "package", WORK / "later.deb"
@@ -40,6 +48,17 @@ def packages():
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "-b", folder, later], check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(folder)
     return [made[-1], later]
+
+
+def picture(number, upright):
+    """A PNG of 64x64 pixels: stripes, which stand or lie."""
+    rows = []
+    for y in range(64):
+        stripes = [((x if upright else y) + number) // (4 + number) % 2 for x in range(64)]
+        rows.append(bytes([0]) + bytes(255 * lit for lit in stripes))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
 def initrd(linux, busybox):
@@ -61,6 +80,11 @@ def initrd(linux, busybox):
         archive.add(f"put/vm/scenarios/{path.name}", path)
     for number, path in enumerate(packages(), 1):
         archive.add(f"put/packages/{number}.deb", path)
+    for path in package("resnetd-model"):
+        archive.add("put/packages/model.deb", path)
+    for number in range(4):
+        for label in ["standing", "lying"]:
+            archive.add(f"put/vm/labelled/{label}/{number}.png", picture(number, label == "standing"))
     units = "put/etc/systemd/system"
     archive.add(f"{units}/scenarios.service", HERE / "scenarios.service")
     archive.link(f"{units}/multi-user.target.wants/scenarios.service", "../scenarios.service")

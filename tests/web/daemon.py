@@ -1,5 +1,6 @@
 """resnetd as the tests of its page run it, and a network camera that can be switched off."""
 import http.server
+import os
 import socket
 import subprocess
 import tempfile
@@ -20,13 +21,19 @@ def free_port():
 
 
 class Daemon:
-    """`cameras` are pairs of a name and a source; `http` are more lines for [http]. With a `token` pictures are kept, too."""
+    """`cameras` are pairs of a name and a source; `http` are more lines for [http]. With a `token` pictures are kept, too, and
+    with `state` there is a state directory."""
 
-    def __init__(self, program, cameras, http="", token=None):
+    def __init__(self, program, cameras, http="", token=None, state=False):
         self.program, self.port = program, free_port()
         self.folder = tempfile.TemporaryDirectory(prefix="resnetd-web-")
         self.config = Path(self.folder.name) / "resnetd.toml"
         self.kept = Path(self.folder.name) / "kept"
+        self.state = Path(self.folder.name) / "state"
+        self.environment = dict(os.environ)
+        if state:
+            self.state.mkdir()
+            self.environment["STATE_DIRECTORY"] = str(self.state)
         self.headers = {"Authorization": f"Bearer {token}"} if token else {}
         if token:
             self.kept.mkdir()
@@ -43,7 +50,7 @@ class Daemon:
 
     def start(self):
         command = [self.program, "run", "--config", self.config, "--socket", Path(self.folder.name) / "socket"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.log)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.log, env=self.environment)
         until(self.healthy, 30, f"resnetd serves its page; its log: {self.log.name}")
 
     def healthy(self):

@@ -174,7 +174,7 @@ class Page:
         self.browser.screenshot(PICTURES / "phone.png")
 
     def is_small(self):
-        sizes = [len(self.daemon.bytes(name)) for name in ("", "page.css", "page.js", "draw.js", "kept.js")]
+        sizes = [len(self.daemon.bytes(name)) for name in ("", "page.css", "page.js", "draw.js", "kept.js", "teach.js")]
         assert sum(sizes) < 100 * 1024, sizes
         state = json.loads(self.daemon.get("state"))
         assert state["messages"][0]["type"] == "hello"

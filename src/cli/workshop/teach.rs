@@ -1,13 +1,14 @@
 //! `resnetd-model teach`: new labels for a bundle, from a folder of pictures.
 
 use std::fmt::Write as _; // into a String, which cannot fail
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use serde_json::json;
 
 use crate::cli::Failure;
+use crate::lesson::{self, LessonError, Request};
 use crate::model::eval::share;
 use crate::model::teach::{self, Lesson, Taught};
 
@@ -20,6 +21,7 @@ use crate::model::teach::{self, Lesson, Taught};
   resnetd-model teach --base resnet50.nnef.tar birds/ -o birds.nnef.tar
   resnetd-model teach --base resnet50.nnef.tar --multi-label garden/ -o garden.nnef.tar
   resnetd classify --model birds.nnef.tar new.jpg
+  resnetd-model teach --request /var/lib/resnetd/teach/request.json
 
 birds/ holds one folder per label: birds/robin/1.jpg, birds/magpie/a.png, ... Twenty different pictures of each are
 a good start, taken with the camera and in the light that the label is for. A folder `nothing` is a label like others.
@@ -31,13 +33,22 @@ Pictures that are nearly the same are found and kept together when the figures a
 are skipped, up to one in ten. The same base and folder give the same bundle, byte for byte. See docs/TEACHING.md.")]
 pub struct Args {
     /// The folder with one folder per label.
-    folder: PathBuf,
+    #[arg(required_unless_present = "request")]
+    folder: Option<PathBuf>,
     /// The int8 bundle to start from; it is not changed.
-    #[arg(long, value_name = "BUNDLE")]
-    base: PathBuf,
+    #[arg(long, value_name = "BUNDLE", required_unless_present = "request")]
+    base: Option<PathBuf>,
     /// Where the new bundle goes.
-    #[arg(short, long, value_name = "BUNDLE")]
-    out: PathBuf,
+    #[arg(
+        short,
+        long,
+        value_name = "BUNDLE",
+        required_unless_present = "request"
+    )]
+    out: Option<PathBuf>,
+    /// All of that as the page of `resnetd` has asked for it, which gets the answer; nothing if it has not.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["folder", "base", "out", "multi_label"])]
+    request: Option<PathBuf>,
     /// A picture may have several labels, or none; each is scored for itself.
     #[arg(long)]
     multi_label: bool,
@@ -48,26 +59,65 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<(), Failure> {
+        match (&self.request, &self.base, &self.folder, &self.out) {
+            (Some(request), ..) => self.answer(request),
+            (None, Some(base), Some(folder), Some(out)) => {
+                self.learn((base, folder, out)).map(drop)
+            }
+            _ => Err(Failure::Internal(
+                "the parser lets through what it must not".into(),
+            )),
+        }
+    }
+
+    /// Does what the page has asked for, and leaves the answer where it looks.
+    fn answer(&self, request: &Path) -> Result<(), Failure> {
+        let failed = |error: LessonError| Failure::Input(error.to_string());
+        let Some(taken) = lesson::take(request).map_err(failed)? else {
+            log::info!("{}: nothing is asked for", request.display());
+            return Ok(());
+        };
+        let Request {
+            base,
+            folder,
+            bundle,
+        } = &taken.request;
+        let outcome = self.learn((base, folder, bundle));
+        let said = match &outcome {
+            Ok(taught) => Ok(json(taught)),
+            Err(failure) => Err(failure.to_string()),
+        };
+        let now = { SystemTime::now().duration_since(UNIX_EPOCH) }.unwrap_or_default();
+        taken.end(said, now.as_secs_f64()).map_err(failed)?;
+        outcome.map(drop)
+    }
+
+    fn learn(&self, (base, folder, out): (&Path, &Path, &Path)) -> Result<Taught, Failure> {
         let started = Instant::now();
         let taught = teach::teach(Lesson {
-            base: &self.base,
-            folder: &self.folder,
-            name: super::name_of(&self.out),
+            base,
+            folder,
+            name: super::name_of(out),
             several: self.multi_label,
         })?;
         for warning in &taught.warnings {
             log::warn!("{warning}");
         }
-        taught.bundle.write(&self.out)?;
+        taught.bundle.write(out)?;
+        self.show(&taught, out, started)?;
+        Ok(taught)
+    }
+
+    fn show(&self, taught: &Taught, bundle: &Path, started: Instant) -> Result<(), Failure> {
         if self.json {
-            return super::show(format_args!("{}\n", json(&taught)));
+            return super::show(format_args!("{}\n", json(taught)));
         }
-        let mut out = table(&taught, self.multi_label);
+        let mut out = table(taught, self.multi_label);
         let seconds = started.elapsed().as_secs_f64();
         let _ = writeln!(
             out,
             "\n{}: {} labels, learned in {seconds:.1} s",
-            self.out.display(),
+            bundle.display(),
             taught.bundle.manifest.labels.len()
         );
         super::show(out)

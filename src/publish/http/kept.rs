@@ -1,13 +1,9 @@
-//! Kept pictures on the page: which there are, and what a person says that they are. That is the only thing that can be changed
-//! over HTTP, by who knows the token and from this page alone.
+//! Kept pictures on the page: which there are, and what a person says that they are.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::routes::{Answer, full, json, text};
@@ -16,10 +12,6 @@ use crate::publish::snapshots::store::{Note, StoreError};
 
 /// Of pictures in one answer.
 const MOST: usize = 60;
-/// Of a judgement, in bytes: a thousand pictures.
-const LARGEST: usize = 64 << 10;
-/// How long it may be in coming.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Of `GET /snapshots`.
 #[derive(Serialize)]
@@ -30,6 +22,8 @@ struct List {
     labels: BTreeMap<String, usize>,
     /// How many nobody has judged.
     open: usize,
+    /// Whether new labels can be taught: `/teach` is there.
+    teaches: bool,
 }
 
 /// Of `POST /snapshots`.
@@ -41,7 +35,7 @@ struct Judgement {
     label: Option<String>,
 }
 
-pub fn list(snapshots: &Snapshots, before: Option<&str>) -> Answer {
+pub fn list(snapshots: &Snapshots, before: Option<&str>, teaches: bool) -> Answer {
     let mut store = snapshots.lock();
     let found = store
         .list(before, MOST)
@@ -51,6 +45,7 @@ pub fn list(snapshots: &Snapshots, before: Option<&str>) -> Answer {
             snapshots,
             labels,
             open,
+            teaches,
         }),
         Err(error) => refused(&error),
     }
@@ -66,12 +61,8 @@ pub fn picture(snapshots: &Snapshots, file: &str) -> Answer {
 }
 
 /// Many pictures at once; the first that cannot be judged ends it.
-pub async fn judge(snapshots: &Snapshots, request: Request<Incoming>) -> Answer {
-    let body = Limited::new(request.into_body(), LARGEST).collect();
-    let Ok(Ok(body)) = tokio::time::timeout(PATIENCE, body).await else {
-        return text(StatusCode::PAYLOAD_TOO_LARGE, "Too much, or too slow.");
-    };
-    let Ok(judgement) = serde_json::from_slice::<Judgement>(&body.to_bytes()) else {
+pub fn judge(snapshots: &Snapshots, body: &[u8]) -> Answer {
+    let Ok(judgement) = serde_json::from_slice::<Judgement>(body) else {
         return text(
             StatusCode::BAD_REQUEST,
             "This is no {\"ids\":[...],\"label\":...}.",

@@ -1,17 +1,19 @@
 //! A page to look at, and what belongs to it, over HTTP: off unless it is wanted, in one thread of its own that hears what
 //! the socket's subscribers hear and holds up nobody.
 //!
-//! [`access`] says who may look, [`server`] accepts and bounds connections, [`routes`] answers a request; [`events`] and
+//! [`access`] says who may look, [`server`] accepts and bounds connections, [`routes`] answers a request, [`query`] reads what it asks; [`events`] and
 //! [`video`] are answers that go on; [`history`] remembers the last hour, [`metrics`] counts for Prometheus, [`kept`] shows what
-//! was kept. Nothing here changes what the daemon does.
+//! was kept, [`teach`] lets a person teach from it. Nothing but that changes what the daemon does.
 
 pub mod access;
 mod events;
 mod history;
 mod kept;
 mod metrics;
+pub mod query;
 mod routes;
 mod server;
+pub mod teach;
 mod video;
 
 use std::io;
@@ -25,6 +27,7 @@ use super::sensors::Sensors;
 use super::snapshots::Snapshots;
 use super::task::Task;
 use crate::telemetry::Telemetry;
+use teach::Lessons;
 
 /// What is wanted.
 pub struct Settings {
@@ -38,6 +41,8 @@ pub struct Settings {
     /// Frames per second of each camera's moving picture.
     pub preview_fps: f32,
     pub sensors: Box<dyn Sensors>,
+    /// Where new labels are taught, if they can be.
+    pub lessons: Option<Arc<Lessons>>,
 }
 
 /// What is published.
@@ -48,6 +53,8 @@ pub struct Inside {
     pub pictures: Arc<dyn Pictures>,
     /// Where pictures are kept.
     pub snapshots: Option<Snapshots>,
+    /// Where new labels are taught, if they can be.
+    pub lessons: Option<Arc<Lessons>>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,5 @@
 //! Which request gets which answer. Everything is asked for by GET and changes nothing, but for what a person says of a kept
-//! picture.
+//! picture and wants taught from them: that is a POST, by who knows the token and from this page alone.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -17,8 +17,9 @@ use serde_json::value::RawValue;
 
 use super::access::Refusal;
 use super::history::History;
+use super::query::Query;
 use super::server::Shared;
-use super::{events, kept, video};
+use super::{events, kept, teach, video};
 use crate::publish::pictures::{Question, Scene, soon};
 use crate::publish::sensors::Readings;
 use crate::publish::wire::unix_seconds;
@@ -31,6 +32,10 @@ const ALIVE: Duration = Duration::from_secs(30);
 const WRONG_TOKEN: Duration = Duration::from_millis(300);
 /// How long a map may be in coming, which takes the next frame that is classified.
 const NEXT_FRAME: Duration = Duration::from_secs(2);
+/// Of what a person says, in bytes: a judgement of a thousand pictures.
+const LARGEST_BODY: usize = 64 << 10;
+/// How long it may be in coming.
+const BODY: Duration = Duration::from_secs(10);
 
 /// What a page from here may do: nothing but talk to here.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -42,15 +47,7 @@ const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 const DRAWING: &str = include_str!("page/draw.js");
 const KEPT: &str = include_str!("page/kept.js");
-
-/// What a request asks of a camera.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Query {
-    camera: Option<String>,
-    region: Option<String>,
-    class_id: Option<usize>,
-    before: Option<String>,
-}
+const TEACH: &str = include_str!("page/teach.js");
 
 pub async fn answer(
     shared: &Arc<Shared>,
@@ -97,8 +94,8 @@ async fn refused(refusal: Refusal) -> Answer {
 
 async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
     let path = request.uri().path();
-    if request.method() == Method::POST && path == "/snapshots" {
-        return judge(shared, request).await;
+    if request.method() == Method::POST && matches!(path, "/snapshots" | "/teach") {
+        return change(shared, request).await;
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "Only GET.");
@@ -116,6 +113,7 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
         "/page.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
         "/draw.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", DRAWING),
         "/kept.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", KEPT),
+        "/teach.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", TEACH),
         "/events" => lasting("text/event-stream", events::stream(shared)),
         "/state" => state(shared),
         "/metrics" => full(
@@ -133,31 +131,61 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
                 ),
             }
         }
-        _ => kept(shared, path, query.before.as_deref()),
+        _ => {
+            let (shared, path) = (Arc::clone(shared), path.to_owned());
+            waiting(move || kept(&shared, &path, query.before.as_deref())).await
+        }
     }
 }
 
+/// Does what may wait for a disk beside this thread, which serves everybody.
+async fn waiting(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "This went wrong."))
+}
+
+/// What lies in the folder of pictures, or comes of it.
 fn kept(shared: &Shared, path: &str, before: Option<&str>) -> Answer {
     let nothing = || text(StatusCode::NOT_FOUND, "There is no such page here.");
     let Some(snapshots) = &shared.inside.snapshots else {
         return nothing();
     };
+    if let ("/teach", Some(lessons)) = (path, &shared.inside.lessons) {
+        return teach::show(lessons);
+    }
     match path.strip_prefix("/snapshots") {
-        Some("") => kept::list(snapshots, before),
+        Some("") => kept::list(snapshots, before, shared.inside.lessons.is_some()),
         Some(file) if file.starts_with('/') => kept::picture(snapshots, &file[1..]),
         _ => nothing(),
     }
 }
 
-async fn judge(shared: &Shared, request: Request<Incoming>) -> Answer {
-    match &shared.inside.snapshots {
-        None => text(StatusCode::NOT_FOUND, "No pictures are kept here."),
-        Some(_) if !shared.guard.may_change(request.headers()) => text(
+/// What a person says of pictures, or wants taught from them.
+async fn change(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
+    let (inside, path) = (shared.inside.clone(), request.uri().path().to_owned());
+    let Some(snapshots) = inside.snapshots else {
+        return text(StatusCode::NOT_FOUND, "No pictures are kept here.");
+    };
+    if !shared.guard.may_change(request.headers()) {
+        return text(
             StatusCode::FORBIDDEN,
-            "Only this page may say what a picture is, and only where [http] has a `token_file`.",
-        ),
-        Some(snapshots) => kept::judge(snapshots, request).await,
+            "Only this page may change something, and only where [http] has a `token_file`.",
+        );
     }
+    let body = Limited::new(request.into_body(), LARGEST_BODY).collect();
+    let Ok(Ok(body)) = tokio::time::timeout(BODY, body).await else {
+        return text(StatusCode::PAYLOAD_TOO_LARGE, "Too much, or too slow.");
+    };
+    let body = body.to_bytes();
+    waiting(move || match (path.as_str(), &inside.lessons) {
+        ("/snapshots", _) => kept::judge(&snapshots, &body),
+        (_, Some(lessons)) => teach::change(lessons, &snapshots, &body),
+        (_, None) => text(
+            StatusCode::NOT_FOUND,
+            "Nothing is taught here: the program has no state directory ($STATE_DIRECTORY, which systemd sets).",
+        ),
+    })
+    .await
 }
 
 /// The one that is asked for, else the first; `None` if there is none such.
@@ -305,69 +333,4 @@ fn lasting(kind: &str, parts: impl Stream<Item = Bytes> + Send + 'static) -> Ans
         answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     }
     answer
-}
-
-impl Query {
-    fn parse(query: &str) -> Result<Self, &'static str> {
-        let mut found = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value =
-                decoded(value).ok_or("A value is not UTF-8 with %XX for what is no letter.")?;
-            match name {
-                "camera" => found.camera = Some(value),
-                "before" => found.before = Some(value),
-                "region" => found.region = Some(value).filter(|region| !region.is_empty()),
-                "class_id" => {
-                    let number = value.parse().map_err(|_| "class_id is a number.")?;
-                    found.class_id = Some(number);
-                }
-                _ => {} // what keeps a browser from its cache
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Percent-decoded (RFC 3986), `+` as a space. `None`: it makes no text.
-fn decoded(value: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_names_camera_region_and_class() {
-        let query = Query::parse("camera=front%20door&region=t%C3%BCr&class_id=7&t=1").unwrap();
-        assert_eq!(query.camera.as_deref(), Some("front door"));
-        assert_eq!(query.region.as_deref(), Some("t\u{fc}r"));
-        assert_eq!(query.class_id, Some(7));
-        assert_eq!(Query::parse("").unwrap(), Query::default());
-        assert_eq!(Query::parse("region=&&=&x").unwrap(), Query::default());
-        for broken in [
-            "camera=%",
-            "camera=%4",
-            "camera=%zz",
-            "camera=%ff",
-            "class_id=-1",
-            "class_id=a",
-        ] {
-            assert!(Query::parse(broken).is_err(), "{broken}");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //! it. A new connection gets every state anew, since the broker may have forgotten all of them.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,7 +27,6 @@ use crate::publish::hearing::Hearing;
 use crate::publish::lock;
 use crate::publish::pictures::{Pictures, soon};
 use crate::publish::sensors::Sensors;
-use crate::publish::task::Stop;
 use crate::publish::wire::Message;
 use crate::ratelimit::RateLimit;
 
@@ -108,8 +108,9 @@ impl Shared {
     }
 }
 
-/// Until told to stop.
-pub async fn run(settings: Settings, inside: Inside, stop: Stop) {
+/// Publishes until `stop` is ready, and a moment longer; of many devices, many of these may run on one runtime, whose end
+/// ends what they have begun.
+pub async fn run(settings: Settings, inside: Inside, stop: impl Future<Output = ()>) {
     let topics = Topics::new(&settings.device);
     let composer = Composer::new(
         topics.clone(),
@@ -145,8 +146,8 @@ pub async fn run(settings: Settings, inside: Inside, stop: Stop) {
 
 /// Waits for the end, and then a moment for what is under way. That the connection then breaks makes the broker tell the
 /// others that we are offline.
-async fn farewell(shared: &Shared, stop: Stop) {
-    stop.wait().await;
+async fn farewell(shared: &Shared, stop: impl Future<Output = ()>) {
+    stop.await;
     let idle = async {
         while !shared.lock().is_idle() {
             tokio::time::sleep(FAREWELL / 40).await;

@@ -10,6 +10,8 @@ mod link;
 mod outbox;
 pub mod topics;
 
+pub use link::run;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,5 +64,5 @@ pub enum MqttError {
 /// # Errors
 /// If the system starts no thread.
 pub fn start(settings: Settings, inside: Inside) -> Result<Task, MqttError> {
-    Task::start("mqtt", |stop| link::run(settings, inside, stop)).map_err(MqttError::Thread)
+    Task::start("mqtt", |stop| run(settings, inside, stop.wait())).map_err(MqttError::Thread)
 }

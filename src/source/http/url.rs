@@ -4,6 +4,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 
 use crate::source::uri::UriError;
 
@@ -48,7 +49,10 @@ impl Url {
             } else {
                 format!("/{path}")
             },
-            credentials: user.map(|user| STANDARD.encode(percent_decoded(user))),
+            credentials: user.map(|user| {
+                // they may hold characters that a URL must write as % and two digits
+                STANDARD.encode(percent_decode_str(user).collect::<Vec<u8>>())
+            }),
         })
     }
 
@@ -127,27 +131,6 @@ fn host_and_port(text: &str) -> Option<(&str, u16)> {
         None => return None,
     };
     (!host.is_empty()).then_some((host, port))
-}
-
-/// User and password may hold characters that a URL must write as `%` and two digits.
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let code = match (first, after) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(h, l)| h << 4 | l),
-            _ => None,
-        };
-        bytes.push(code.unwrap_or(*first));
-        rest = after
-            .get(if code.is_some() { 2 } else { 0 }..)
-            .unwrap_or_default();
-    }
-    bytes
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ fn metrics() -> (Metrics, Arc<Telemetry>) {
         telemetry: Arc::clone(&telemetry),
         pictures: Arc::new(Blind),
         snapshots: None,
+        lessons: None,
     };
     (Metrics::new(&inside), telemetry)
 }

@@ -78,7 +78,7 @@ export function timeline(labels, now, span) {
 export function chart(lines, now, span, unit) {
   const width = 600, height = 110, left = 44, bottom = 16;
   const values = lines.flatMap(([, , points]) => points.map(([, value]) => value));
-  const top = nice(Math.max(...values, 1e-9));
+  const top = nice(Math.max(0, ...values) || 1);
   const x = (at) => left + (width - left) * (1 - (now - at) / span);
   const y = (value) => (height - bottom) * (1 - value / top) + 4;
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height + 4}`, class: "chart", role: "img" });

@@ -1,6 +1,7 @@
 // Kept pictures: a person chooses some and says what they really are. Without [snapshots] there is nothing of it on the page.
 
 import { clock, fill, html, percent } from "./draw.js";
+import { teach } from "./teach.js";
 
 const AGAIN = 30000; // milliseconds
 const NOTHING = "nothing"; // what `resnetd-model teach` is told of a picture that shows none of the labels
@@ -30,7 +31,8 @@ function picture(note) {
   return figure;
 }
 
-function show({ snapshots, labels, open }, more) {
+function show({ snapshots, labels, open, teaches }, more) {
+  if (teaches) teach();
   by("kept").hidden = false;
   const counts = Object.entries(labels).map(([label, count]) => `${label} ${count}`);
   by("counts").textContent = `${open} not labelled yet${counts.length ? `; labelled: ${counts.join(", ")}` : ""}`;

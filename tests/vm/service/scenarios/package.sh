@@ -26,6 +26,33 @@ scenario_package_installs_and_starts() {
     await 30 1 '"type":"hello".*resnet50' seen "the greeting"
 }
 
+# What somebody asks for on the page, as the page writes it; what is learned is used from the next start on, once it is accepted.
+scenario_lesson_is_taught_by_its_unit() {
+    [ -e /packages/model.deb ] || skip "there is no package resnetd-model for arm64 in target/debian; make deb makes it"
+    state=/var/lib/resnetd
+    configured
+    install_package /packages/model.deb
+    systemctl -q is-active resnetd-teach.path || fail "nobody waits for lessons"
+    as resnetd mkdir -p $state/teach $state/models/taught
+    bundle=$state/models/taught/taught-1.nnef.tar
+    printf '{"base":"%s","folder":"/vm/labelled","bundle":"%s"}' $TINY $bundle >request
+    cp request $state/teach/request.part
+    chown resnetd:resnetd $state/teach/request.part
+    mv $state/teach/request.part $state/teach/request.json
+    soon 120 test -e $state/teach/report.json || fail "no report: $(journalctl -q -u resnetd-teach -o cat | tail -n 3)"
+    grep -q '"error": null' $state/teach/report.json || fail "$(cat $state/teach/report.json)"
+    [ "$(stat -c %U $bundle)" = resnetd ] || fail "the bundle belongs to $(stat -c %U $bundle)"
+    soon 20 [ ! -e $state/teach/taken.json ] || fail "the lesson does not end"
+    as resnetd ln -s taught/taught-1.nnef.tar $state/models/active
+    systemctl restart resnetd
+    attach
+    await 60 1 '"name":"taught-1"' seen "the taught model"
+    await 60 1 '"class":"standing"' seen "a label that was taught"
+    rm $state/models/active
+    dpkg -P resnetd-model >dpkg.log 2>&1 || fail "dpkg -P: $(tail -n 2 dpkg.log)"
+    [ ! -e /etc/systemd/system/multi-user.target.wants/resnetd-teach.path ] || fail "the path unit is still enabled"
+}
+
 scenario_package_upgrade_keeps_the_configuration() {
     packaged
     configured
