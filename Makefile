@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-arm test-avx512 test-vm test-vm-systemd test-web test-mqtt test-deb test-all soak fuzz bench-arm bench-peers choosing cross pages deb install uninstall models clean need tools
+.PHONY: help run fleet test test-arm test-avx512 test-vm test-vm-systemd test-web test-mqtt test-deb test-all soak fuzz bench-arm bench-peers choosing cross pages deb install uninstall models clean need tools
 
 # What a build needs beside Rust: bindgen (for the crate v4l) loads libclang and reads the kernel's headers.
 PACKAGES := libclang-dev gcc libc6-dev
@@ -38,14 +38,20 @@ test-vm-systemd: cross need ## run the service under Debian's systemd in an emul
 
 test-web: need ## the page in a browser, its metrics in Prometheus, HTTPS before it; screenshots in target/web
 	@cross/need.sh python3 chromium chromium-driver prometheus nginx-light openssl
-	cargo build --features tools --bin resnetd # as make test has built it
+	cargo build --features tools --bin resnetd --bin resnetd-model # as make test has built them
 	/usr/bin/python3 tests/web/page.py target/debug/resnetd
+	/usr/bin/python3 tests/web/teach.py target/debug/resnetd target/debug/resnetd-model
 	/usr/bin/python3 tests/web/peers.py target/debug/resnetd
 
 test-mqtt: need ## labels at a real Mosquitto that is killed, refuses, forgets; and what Home Assistant is told
 	@cross/need.sh python3 python3-paho-mqtt mosquitto openssl
 	cargo build --features tools --bin resnetd # as make test has built it
 	/usr/bin/python3 tests/mqtt/mqtt.py target/debug/resnetd
+
+fleet: need ## DEVICES=1000 devices publish for SECONDS=120 to three RabbitMQ nodes, one of which is killed; no change may be lost
+	@cross/need.sh python3 python3-paho-mqtt rabbitmq-server
+	cargo build --release --example fleet
+	/usr/bin/python3 examples/fleet/fleet.py $(or $(DEVICES),1000) $(or $(SECONDS),120)
 
 test-avx512: ## run the AVX512-VNNI kernels' tests on an emulated processor, where this one lacks it
 	cross/avx512.sh
