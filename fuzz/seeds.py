@@ -112,6 +112,7 @@ def texts():
         seed("uri", name, text)
     seed("page", "look", "camera=front%20door&region=t%C3%BCr&class_id=7\nHost:localhost:8080\nSec-Fetch-Site:same-origin\n")
     seed("page", "address", "before=1764000000000-a\nhost:[::1]:80\nAuthorization:Basic OjA=\n")
+    seed("page", "token", "before=1\nHost:localhost\nContent-Type:application/json; charset=utf-8\nAuthorization:Bearer 0123456789abcdef\nOrigin:http://localhost\n")
     seed("page", "rebinding", "camera=%ff&class_id=x\nHost:evil.example\n")
     seed("config", "one", 'source = "demo:"\nmodel = "a.nnef.tar"\nsocket = "/run/x.sock"\nthreads = 2\nsmoothing_ms = 0\nstale_s = 9\n')
     seed("config", "several", 'models = ["a", "b"]\n[[camera]]\nname = "front"\nsource = "v4l2:/dev/video0"\n[[camera]]\nname = "back"\nsource = "demo:"\n')

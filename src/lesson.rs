@@ -6,27 +6,32 @@
 //! |---|---|
 //! | `teach/request.json` | asked for; systemd's path unit waits for it |
 //! | `teach/taken.json` | taken, and locked by whoever works on it |
-//! | `teach/report.json` | what came of the last one |
+//! | `teach/outcome.json` | how the last one ended |
+//! | `teach/learned.json` | what came of the last one that ended well |
 //! | `models/taught/taught-N.nnef.tar` | what was taught: the one in use, and the newest |
 //! | `models/active` | a link to the one in use, if one is |
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::plain_file;
 
 const REQUEST: &str = "request.json";
 const TAKEN: &str = "taken.json";
-const REPORT: &str = "report.json";
+const OUTCOME: &str = "outcome.json";
+const LEARNED: &str = "learned.json";
 const PREFIX: &str = "taught-";
 const ENDING: &str = ".nnef.tar";
-/// Of a request or a report, in bytes.
+/// Of each of these files, in bytes.
 const LARGEST: u64 = 1 << 20;
+/// Of their folder: whoever may read a lesson could lock it, and members of the service's group may read much.
+const OURS_ALONE: u32 = 0o700;
 
 /// What is to be taught.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,26 +44,24 @@ pub struct Request {
     pub bundle: PathBuf,
 }
 
-/// What came of it.
+/// What was learned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct Learned {
     #[serde(flatten)]
     pub request: Request,
-    /// Unix seconds.
+    /// When, in Unix seconds.
     pub ended: f64,
-    /// Why there is no new bundle.
-    pub error: Option<String>,
     /// How good it is on pictures that it did not learn from, as `resnetd-model teach --json` says it.
-    pub figures: Option<serde_json::Value>,
+    pub figures: serde_json::Value,
 }
 
-/// How far a lesson is.
+/// How far the last lesson is. Times are Unix seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
     /// Nobody has asked for one.
     None,
-    /// Nobody has begun. Times are Unix seconds.
+    /// Nobody has begun.
     Asked {
         since: f64,
     },
@@ -70,7 +73,15 @@ pub enum State {
     Died {
         since: f64,
     },
-    Ended(Report),
+    Ended(Outcome),
+}
+
+/// How a lesson ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub ended: f64,
+    /// Why nothing was learned.
+    pub error: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -106,23 +117,25 @@ impl Room {
         Self { state }
     }
 
-    /// Asks for a lesson.
+    /// Asks for a lesson, in place of one that nobody has begun. Not to be called twice at once.
     ///
     /// # Errors
     /// If one is under way, or nothing can be written.
     pub fn ask(&self, base: &Path, folder: &Path) -> Result<(), LessonError> {
-        if matches!(self.state(), State::Asked { .. } | State::Learning { .. }) {
+        if matches!(self.state(), State::Learning { .. }) {
             return Err(LessonError::Busy);
         }
-        for folder in [self.lesson(""), self.taught()] {
-            fs::create_dir_all(&folder).map_err(failed(&folder))?;
-        }
+        let (lessons, taught) = (self.lesson(""), self.taught());
+        let mut folders = DirBuilder::new();
+        folders.recursive(true).mode(OURS_ALONE);
+        folders.create(&lessons).map_err(failed(&lessons))?;
+        fs::create_dir_all(&taught).map_err(failed(&taught))?;
         let absolute = |path: &Path| std::path::absolute(path).map_err(failed(path));
         let name = format!("{PREFIX}{}{ENDING}", self.newest().map_or(1, |n| n + 1));
         let request = Request {
             base: absolute(base)?,
             folder: absolute(folder)?,
-            bundle: absolute(&self.taught().join(name))?,
+            bundle: absolute(&taught.join(name))?,
         };
         write(&self.lesson(REQUEST), &request)
     }
@@ -130,17 +143,22 @@ impl Room {
     /// How far the last lesson is that was asked for.
     #[must_use]
     pub fn state(&self) -> State {
-        if let Some(since) = written(&self.lesson(REQUEST)) {
+        if let Some((since, _)) = seen(&self.lesson(REQUEST)) {
             return State::Asked { since };
         }
-        if let Some(since) = written(&self.lesson(TAKEN)) {
-            return if is_locked(&self.lesson(TAKEN)) {
-                State::Learning { since }
-            } else {
-                State::Died { since }
-            };
+        match seen(&self.lesson(TAKEN)) {
+            Some((since, true)) => State::Learning { since },
+            Some((since, false)) => State::Died { since },
+            None => read(&self.lesson(OUTCOME)).map_or(State::None, State::Ended),
         }
-        read(&self.lesson(REPORT)).map_or(State::None, State::Ended)
+    }
+
+    /// What came of the last lesson that ended well, if its bundle is there.
+    #[must_use]
+    pub fn learned(&self) -> Option<Learned> {
+        let learned: Learned = read(&self.lesson(LEARNED))?;
+        let bundle = self.taught().join(learned.request.bundle.file_name()?);
+        bundle.is_file().then_some(learned)
     }
 
     /// The taught bundle that somebody has accepted, if it is there.
@@ -151,18 +169,13 @@ impl Room {
         bundle.is_file().then_some(bundle)
     }
 
-    /// From now on the newest taught bundle is used.
+    /// From now on the bundle that was learned last is used.
     ///
     /// # Errors
     /// If there is none, or no link can be made.
     pub fn accept(&self) -> Result<(), LessonError> {
-        let State::Ended(report) = self.state() else {
-            return Err(LessonError::Nothing);
-        };
-        let name = report.request.bundle.file_name().unwrap_or_default();
-        if report.error.is_some() || !self.taught().join(name).is_file() {
-            return Err(LessonError::Nothing);
-        }
+        let learned = self.learned().ok_or(LessonError::Nothing)?;
+        let name = learned.request.bundle.file_name().unwrap_or_default();
         let link = self.link();
         let beside = link.with_extension("part");
         remove(&beside)?;
@@ -208,11 +221,28 @@ pub struct Taken {
     _lock: File,
 }
 
-/// Takes what is asked for by this file; `None` if nothing is.
+/// Takes what is asked for by this file; `None` if nothing is. What cannot be taken is gone, and that is its outcome: who waits for
+/// the file shall not begin again and again.
 ///
 /// # Errors
-/// If it cannot be read, or is no request. It is gone all the same: who waits for it shall not begin again and again.
+/// If somebody else takes it right now, or it cannot be read, or is no request.
 pub fn take(path: &Path) -> Result<Option<Taken>, LessonError> {
+    match attempt(path) {
+        Err(error @ (LessonError::Io { .. } | LessonError::Request { .. })) => {
+            remove(path)?;
+            remove(&path.with_file_name(TAKEN))?;
+            let outcome = Outcome {
+                ended: now(),
+                error: Some(error.to_string()),
+            };
+            write(&path.with_file_name(OUTCOME), &outcome)?;
+            Err(error)
+        }
+        other => other,
+    }
+}
+
+fn attempt(path: &Path) -> Result<Option<Taken>, LessonError> {
     let lock = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -225,12 +255,9 @@ pub fn take(path: &Path) -> Result<Option<Taken>, LessonError> {
     let taken = path.with_file_name(TAKEN);
     fs::rename(path, &taken).map_err(failed(path))?;
     let text = plain_file::read(&taken, LARGEST).map_err(failed(&taken))?;
-    let request = serde_json::from_slice(&text).map_err(|error| {
-        let _ = fs::remove_file(&taken); // what there is to say is said by the error
-        LessonError::Request {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        }
+    let request = serde_json::from_slice(&text).map_err(|error| LessonError::Request {
+        path: path.to_owned(),
+        reason: error.to_string(),
     })?;
     Ok(Some(Taken {
         request,
@@ -240,29 +267,26 @@ pub fn take(path: &Path) -> Result<Option<Taken>, LessonError> {
 }
 
 impl Taken {
-    /// Leaves the report, and deletes the bundles that were taught before and are not in use.
+    /// Leaves what came of it; where something was learned, the bundles that were taught before and are not in use go.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn end(
-        self,
-        outcome: Result<serde_json::Value, String>,
-        now: f64,
-    ) -> Result<(), LessonError> {
-        let (figures, error) = match outcome {
-            Ok(figures) => (Some(figures), None),
-            Err(error) => (None, Some(error)),
+    pub fn end(self, said: Result<serde_json::Value, String>) -> Result<(), LessonError> {
+        let ended = now();
+        let error = match said {
+            Ok(figures) => {
+                self.forget_older();
+                let learned = Learned {
+                    request: self.request,
+                    ended,
+                    figures,
+                };
+                write(&self.place.join(LEARNED), &learned)?;
+                None
+            }
+            Err(error) => Some(error),
         };
-        if error.is_none() {
-            self.forget_older();
-        }
-        let report = Report {
-            request: self.request,
-            ended: now,
-            error,
-            figures,
-        };
-        write(&self.place.join(REPORT), &report)?;
+        write(&self.place.join(OUTCOME), &Outcome { ended, error })?;
         remove(&self.place.join(TAKEN))
     }
 
@@ -296,18 +320,30 @@ fn number(path: &Path) -> Option<u64> {
         .ok()
 }
 
-/// When a file was written, in Unix seconds, if there is one.
-fn written(path: &Path) -> Option<f64> {
-    let time = fs::metadata(path).ok()?.modified().ok()?;
-    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
+/// When a file was written, in Unix seconds, and whether somebody holds a lock on it. `None`: there is no such file. One that
+/// cannot be looked at is held.
+fn seen(path: &Path) -> Option<(f64, bool)> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(_) => return Some((now(), true)),
+    };
+    let written = file.metadata().and_then(|metadata| metadata.modified());
+    let held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    Some((seconds(written.unwrap_or(UNIX_EPOCH)), held))
 }
 
-fn is_locked(path: &Path) -> bool {
-    File::open(path)
-        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+fn now() -> f64 {
+    seconds(SystemTime::now())
 }
 
-fn read(path: &Path) -> Option<Report> {
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let text = plain_file::read(path, LARGEST).ok()?;
     serde_json::from_slice(&text).ok()
 }

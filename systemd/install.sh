@@ -18,7 +18,7 @@ doc=$prefix/share/doc/resnetd
 files() {
     local file
     echo "755 $binary $prefix/bin/resnetd"
-    if [ -f "$binary-model" ]; then
+    if [ -f "$binary-model" ] || [ -f "${DESTDIR:-}$prefix/bin/resnetd-model" ]; then
         echo "755 $binary-model $prefix/bin/resnetd-model"
         for file in systemd/resnetd-teach.*; do
             echo "644 $file $prefix/lib/systemd/system/${file##*/}"
@@ -28,7 +28,7 @@ files() {
     echo "644 systemd/resnetd.socket $prefix/lib/systemd/system/resnetd.socket"
     echo "644 systemd/resnetd.sysusers $prefix/lib/sysusers.d/resnetd.conf"
     echo "644 models/resnet50-imagenette.nnef.tar $prefix/share/resnetd/models/resnet50-imagenette.nnef.tar"
-    for file in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/{EXIT_CODES,PAGE,METRICS,MQTT,TEACHING}.md; do
+    for file in README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE docs/{EXIT_CODES,PAGE,METRICS,MQTT,TEACHING}.md docs/teach.jpg; do
         echo "644 $file $doc/${file##*/}"
     done
     while read -r file; do
@@ -55,9 +55,10 @@ install_all() {
     if [ ! -e "${DESTDIR:-}$config" ]; then
         install -D -m 644 systemd/resnetd.toml "${DESTDIR:-}$config"
     fi
+    [ -f "$binary-model" ] && taught=" resnetd-teach.path" || taught=
     [ -n "${DESTDIR:-}" ] || cat <<END2
-Installed. Now the user and group, and the start:
-    systemd-sysusers && systemctl daemon-reload && systemctl enable --now resnetd
+Installed. Now the user and group, and the start${taught:+, also of what waits for lessons from the page}:
+    systemd-sysusers && systemctl daemon-reload && systemctl enable --now resnetd$taught
 END2
 }
 

@@ -149,14 +149,17 @@ impl School {
         self.folder.path().join(name)
     }
 
-    fn daemon(&self) -> Daemon {
+    fn config(&self) -> String {
         let folder = self.folder.path().display();
         let more =
             format!("token_file = \"{folder}/token\"\n[snapshots]\ndir = \"{folder}/kept\"\n");
+        config(&self.address, &more)
+    }
+
+    fn daemon(&self) -> Daemon {
         let state = self.at("state");
         let variables = [("STATE_DIRECTORY", state.to_str().unwrap())];
-        let place = tempfile::tempdir().unwrap();
-        Daemon::in_folder(place, &config(&self.address, &more), &variables)
+        Daemon::in_folder(tempfile::tempdir().unwrap(), &self.config(), &variables)
     }
 
     fn order(&self, order: &str) -> u16 {
@@ -194,16 +197,16 @@ fn labelled_pictures_are_taught_and_the_result_is_used_until_it_is_taken_back() 
     assert_eq!(school.lesson()["state"], "none");
     assert_eq!(school.order("accept"), 409);
     assert_eq!(school.order("learn"), 200);
-    assert_eq!(school.order("learn"), 409);
     assert_eq!(school.lesson()["state"], "asked");
 
     let output = school.teach();
     assert!(output.status.success(), "{output:?}");
     let lesson = school.lesson();
     assert_eq!(lesson["state"], "ended", "{lesson}");
-    assert_eq!(lesson["figures"]["images"], 12);
-    assert_eq!(lesson["figures"]["classes"][1]["label"], "discs");
-    assert!(lesson["figures"]["classes"][1]["recall"].is_number());
+    let figures = &lesson["learned"]["figures"];
+    assert_eq!(figures["images"], 12);
+    assert_eq!(figures["classes"][1]["label"], "discs");
+    assert!(figures["classes"][1]["recall"].is_number());
     assert!(
         lesson["active"].is_null() && lesson["offered"] == true,
         "{lesson}"
@@ -220,24 +223,70 @@ fn labelled_pictures_are_taught_and_the_result_is_used_until_it_is_taken_back() 
     assert!(["checkers", "discs"].contains(&top), "{label}");
     let lesson = school.lesson();
     assert_eq!(lesson["active"], "taught-1.nnef.tar");
+    assert_eq!(lesson["running"], "taught-1.nnef.tar");
     assert_eq!(lesson["offered"], false);
+
+    assert_eq!(school.order("back"), 200);
+    runs(&mut daemon, "tiny");
+    assert!(school.lesson()["running"].is_null());
+}
+
+#[test]
+fn what_was_accepted_outlives_a_restart_and_the_next_lesson_begins_where_it_began() {
+    let school = School::new();
+    let daemon = school.daemon();
+    assert_eq!(school.order("learn"), 200);
+    let request = fs::read(school.at("state/teach/request.json")).unwrap();
+    let first: Value = serde_json::from_slice(&request).unwrap();
+    assert!(
+        first["base"].as_str().unwrap().ends_with("/tiny.nnef.tar"),
+        "{first}"
+    );
+    assert!(school.teach().status.success());
+    assert_eq!(school.order("accept"), 200);
     drop(daemon);
 
     let mut again = school.daemon();
     runs(&mut again, "taught-1");
-    assert_eq!(school.order("back"), 200);
-    runs(&mut again, "tiny");
-    assert_eq!(school.order("accept"), 200);
-    runs(&mut again, "taught-1");
-    drop(again);
+    assert_eq!(school.order("learn"), 200);
+    let request = fs::read(school.at("state/teach/request.json")).unwrap();
+    let second: Value = serde_json::from_slice(&request).unwrap();
+    let base = second["base"].as_str().unwrap();
+    assert!(
+        base.ends_with("/tiny.nnef.tar"),
+        "no chain of taught ones: {base}"
+    );
+    assert!(
+        second["bundle"]
+            .as_str()
+            .unwrap()
+            .ends_with("/taught-2.nnef.tar")
+    );
+}
 
-    fs::write(
-        school.at("state/models/taught/taught-1.nnef.tar"),
-        "no bundle",
-    )
-    .unwrap();
+#[test]
+fn what_was_accepted_and_cannot_be_used_is_told_and_passed_over() {
+    let school = School::new();
+    let mut daemon = school.daemon();
+    assert_eq!(school.order("learn"), 200);
+    assert!(school.teach().status.success());
+    daemon.write("nonsense = 1");
+    assert_eq!(school.order("accept"), 200);
+    let waiting = school.lesson();
+    assert_eq!(waiting["active"], "taught-1.nnef.tar");
+    assert!(
+        waiting["running"].is_null(),
+        "the configuration has a mistake: {waiting}"
+    );
+    daemon.write(&school.config());
+    runs(&mut daemon, "taught-1");
+    drop(daemon);
+
+    let damaged = school.at("state/models/taught/taught-1.nnef.tar");
+    fs::write(damaged, "no bundle").unwrap();
     let mut damaged = school.daemon();
     runs(&mut damaged, "tiny");
+    assert!(school.lesson()["running"].is_null());
     let log = damaged.end();
     assert!(log.contains("what was taught here is not used"), "{log}");
 }

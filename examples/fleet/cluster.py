@@ -1,4 +1,5 @@
 """Three nodes of RabbitMQ with its MQTT plugin on this machine, as one cluster that may lose any of them."""
+import atexit
 import os
 import signal
 import socket
@@ -59,7 +60,7 @@ class Node:
     def start(self):
         out = open(self.folder / "out", "a")
         command = [BIN / "rabbitmq-server"]
-        self.process = subprocess.Popen(command, env=self.environment, stdout=out, stderr=out, start_new_session=True)
+        self.process = subprocess.Popen(command, env=self.environment, stdout=out, stderr=out, cwd=self.folder, start_new_session=True)
 
     def control(self, *arguments):
         done = subprocess.run([BIN / "rabbitmqctl", *arguments], env=self.environment, capture_output=True, text=True, timeout=120)
@@ -91,6 +92,10 @@ class Cluster:
         environment = {**os.environ, "ERL_EPMD_PORT": str(epmd), "ERL_EPMD_ADDRESS": "127.0.0.1"}
         self.epmd = subprocess.Popen(["epmd"], env=environment)
         self.nodes = [Node(self.folder, f"node{number}", epmd) for number in range(NODES)]
+        atexit.register(self.close)
+        self.begin()
+
+    def begin(self):
         for node in self.nodes:
             node.start()
             until(node.listens, 120, f"{node.name} listens; its log: {node.folder}")
@@ -103,8 +108,10 @@ class Cluster:
         return self.nodes[0].control("version").strip()
 
     def close(self):
+        """Whatever happens: nothing else ends the nodes, which are in sessions of their own."""
+        atexit.unregister(self.close)
         for node in self.nodes:
-            if node.process.poll() is None:
+            if node.process and node.process.poll() is None:
                 node.kill()
         self.epmd.terminate()
         self.epmd.wait()

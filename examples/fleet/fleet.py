@@ -3,6 +3,7 @@
 of every device has a number: the checker, whose session is persistent, must see all of them. Ends with 1 if one is missing."""
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -183,6 +184,7 @@ def run(cluster, devices, seconds):
 
 def main():
     devices, seconds = int(sys.argv[1]), int(sys.argv[2])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     cluster = Cluster()
     try:
         print(f"RabbitMQ {cluster.version()}, {len(cluster.nodes)} nodes; {devices} devices for {seconds} s")

@@ -59,7 +59,7 @@ impl Reload for FromFile {
         let file = self.flags.config.as_deref().map(Config::load).transpose();
         let file = file.map_err(|error| error.to_string())?;
         let mut wanted = Options::merge(self.flags.clone(), file.unwrap_or_default());
-        wanted.follow(&self.flags, self.lessons.as_deref());
+        wanted.follow(self.lessons.as_deref());
         if wanted.socket != self.running.socket {
             log::warn!("the socket stays where it is until the next start");
         }
@@ -171,10 +171,11 @@ impl Bundles {
     fn of(options: &Options) -> Self {
         let mut wants = options.wants();
         // What cannot be listed is told when it is loaded.
-        let paths = model::paths(options.candidates().as_ref()).unwrap_or_default();
+        let mut paths = model::paths(options.models.as_ref()).unwrap_or_default();
         if paths.len() < 2 || wants.adaptive {
             wants.pace = Pace::default(); // there is no choice, or the governor makes it
         }
+        paths.extend(options.taught.clone());
         let stamped = |path: PathBuf| {
             let stamp = Stamp::of(&path);
             (path, stamp)

@@ -140,8 +140,10 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     let stop = stop_on_signals()?;
     let screen = Screen::of_stdout();
     let hangup = hangup(screen)?;
-    let lessons = page::room().map(|room| Arc::new(Lessons::new(room, Arc::clone(&hangup))));
-    options.follow(&flags, lessons.as_deref());
+    // whoever names a model by a flag wants that one
+    let room = page::room().filter(|_| flags.models.is_empty());
+    let lessons = room.map(|room| Arc::new(Lessons::new(room, Arc::clone(&hangup))));
+    options.follow(lessons.as_deref());
     let choice = taught::choose(&options, lessons.as_deref())?;
     options.warn_of_unknown_labels(&choice.model.labels);
     let cameras = options
@@ -297,16 +299,9 @@ impl Options {
         }
     }
 
-    /// Lets what was taught here go before the models, unless a flag names one.
-    pub fn follow(&mut self, flags: &Arguments, lessons: Option<&Lessons>) {
-        let lessons = lessons.filter(|_| flags.models.is_empty());
+    /// Lets what was taught here go before the models.
+    pub fn follow(&mut self, lessons: Option<&Lessons>) {
         self.taught = lessons.and_then(Lessons::active);
-    }
-
-    /// What may run.
-    pub fn candidates(&self) -> Option<Models> {
-        let taught = self.taught.clone().map(|path| Models::List(vec![path]));
-        taught.or_else(|| self.models.clone())
     }
 
     /// The part that the daemon follows in its work.

@@ -1,10 +1,10 @@
 //! A bundle that was taught here, and that somebody has accepted on the page, goes before the configuration's models: until it
 //! is taken back there, and whatever is started anew. One that cannot be used is told and passed over.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Failure;
-use super::choice::choose_model;
+use super::choice::{Chosen, choose_model};
 use super::model;
 use super::run::Options;
 use crate::config::Models;
@@ -14,34 +14,37 @@ use crate::publish::http::teach::Lessons;
 /// What a person is told of why it runs.
 const WHY: &str = "it was taught here, and somebody has accepted it on the page";
 
-/// What runs; lessons begin with it from now on, or with what would run without the taught one.
+/// What is to run; lessons begin with it from now on, or with what would run without the taught one.
 ///
 /// # Errors
 /// If the configuration's models are needed and cannot be used.
 pub fn choose(options: &Options, lessons: Option<&Lessons>) -> Result<Choice, Failure> {
-    let (choice, base) = match options.taught.clone().map(|path| taught(path, options)) {
-        Some(Ok(chosen)) => chosen,
-        Some(Err(failure)) => {
-            log::warn!("{failure}; what was taught here is not used");
-            untaught(options)?
+    if let (Some(path), Some(lessons)) = (&options.taught, lessons) {
+        match choose_model(Some(&Models::List(vec![path.clone()])), options.wants()) {
+            Ok(Chosen { mut choice, .. }) => {
+                choice.model.detail = WHY.into();
+                lessons.runs(Some(path.clone()), base(options, path, lessons));
+                return Ok(choice);
+            }
+            Err(failure) => log::warn!("{failure}; what was taught here is not used"),
         }
-        None => untaught(options)?,
-    };
+    }
+    let Chosen { choice, bundle } = choose_model(options.models.as_ref(), options.wants())?;
     if let Some(lessons) = lessons {
-        lessons.begin_with(base);
+        lessons.runs(None, bundle);
     }
     Ok(choice)
 }
 
-fn taught(path: PathBuf, options: &Options) -> Result<(Choice, PathBuf), Failure> {
-    let only = Models::List(vec![path.clone()]);
-    let mut chosen = choose_model(Some(&only), options.wants())?;
-    chosen.choice.model.detail = WHY.into();
-    let own = model::paths(options.models.as_ref()).unwrap_or_default();
-    Ok((chosen.choice, own.into_iter().next().unwrap_or(path)))
-}
-
-fn untaught(options: &Options) -> Result<(Choice, PathBuf), Failure> {
-    let chosen = choose_model(options.models.as_ref(), options.wants())?;
-    Ok((chosen.choice, chosen.bundle))
+/// What a lesson begins with while this taught bundle runs: what the last one began with, as long as the configuration names it, else the
+/// first that it names.
+fn base(options: &Options, taught: &Path, lessons: &Lessons) -> PathBuf {
+    let named = model::paths(options.models.as_ref()).unwrap_or_default();
+    let absolute = |path: &PathBuf| std::path::absolute(path).ok();
+    let last = lessons.last_base().filter(|base| {
+        let same = |path| absolute(path).as_ref() == Some(base);
+        named.iter().any(same)
+    });
+    let first = || named.first().cloned();
+    last.or_else(first).unwrap_or_else(|| taught.to_owned())
 }

@@ -52,10 +52,9 @@ class Walk:
     def the_network_learns_them(self):
         self.browser.click("#learn")
         until(lambda: "Asked for at" in self.state(), 5, "the page says that it is asked for")
-        assert self.browser.run("return document.getElementById('learn').disabled")
         request = self.daemon.state / "teach/request.json"
         subprocess.run([self.workshop, "teach", "--request", request], check=True, timeout=120)
-        until(lambda: "Learned at" in self.state(), 15, "the page says what was learned")
+        until(lambda: "Learned at" in self.browser.text("#learned"), 15, "the page says what was learned")
         rows = self.browser.run("return [...document.querySelectorAll('#lesson tbody tr')].map((row) => row.textContent)")
         assert len(rows) == 2 and all("%" in row for row in rows), rows
         self.browser.run("document.getElementById('kept').scrollIntoView()")
@@ -66,6 +65,7 @@ class Walk:
         self.browser.click("#accept")
         until(lambda: self.browser.text(LABEL).startswith(tuple(NAMES.values())), 30, "the camera's label is a taught one")
         until(lambda: "taught-1" in self.browser.text("#model"), 5, "the model is named")
+        until(lambda: "In use: taught-1" in self.browser.text("#active"), 10, "and that it is used")
         until(lambda: self.browser.shown("#back") and not self.browser.shown("#accept"), 10, "the way back is shown")
         self.daemon.stop()
         self.daemon.start()

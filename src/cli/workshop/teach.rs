@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _; // into a String, which cannot fail
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use clap::Parser;
 use serde_json::json;
@@ -87,8 +87,7 @@ impl Args {
             Ok(taught) => Ok(json(taught)),
             Err(failure) => Err(failure.to_string()),
         };
-        let now = { SystemTime::now().duration_since(UNIX_EPOCH) }.unwrap_or_default();
-        taken.end(said, now.as_secs_f64()).map_err(failed)?;
+        taken.end(said).map_err(failed)?;
         outcome.map(drop)
     }
 

@@ -4,22 +4,32 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::routes::{Answer, full, json, text};
-use crate::lesson::{LessonError, Room, State};
+use crate::lesson::{Learned, LessonError, Room, State};
 use crate::publish::lock;
 use crate::publish::snapshots::Snapshots;
+use crate::publish::wire::unix_seconds;
 
 /// Where lessons are, and what they begin with.
 pub struct Lessons {
     room: Room,
-    /// The bundle that runs, untaught.
-    base: Mutex<PathBuf>,
+    models: Mutex<Models>,
     /// Becomes true when another bundle is to be used.
     changed: Arc<AtomicBool>,
+}
+
+/// What runs now.
+#[derive(Debug, Default)]
+struct Models {
+    /// A taught bundle, if it is one.
+    taught: Option<PathBuf>,
+    /// What a lesson begins with: what runs, or would if the taught one did not.
+    base: PathBuf,
 }
 
 impl Lessons {
@@ -27,14 +37,14 @@ impl Lessons {
     pub fn new(room: Room, changed: Arc<AtomicBool>) -> Self {
         Self {
             room,
-            base: Mutex::default(),
+            models: Mutex::default(),
             changed,
         }
     }
 
-    /// From now on lessons begin with this bundle.
-    pub fn begin_with(&self, bundle: PathBuf) {
-        *lock(&self.base) = bundle;
+    /// From now on this taught bundle runs, or none, and lessons begin with `base`.
+    pub fn runs(&self, taught: Option<PathBuf>, base: PathBuf) {
+        *lock(&self.models) = Models { taught, base };
     }
 
     /// The taught bundle that is to be used, if one is.
@@ -43,12 +53,18 @@ impl Lessons {
         self.room.active()
     }
 
+    /// What the last lesson began with that ended well.
+    #[must_use]
+    pub fn last_base(&self) -> Option<PathBuf> {
+        Some(self.room.learned()?.request.base)
+    }
+
     fn order(&self, order: Order, snapshots: &Snapshots) -> Result<(), LessonError> {
+        let models = lock(&self.models); // held: one order at a time
         match order {
             Order::Learn => {
-                let base = lock(&self.base).clone();
                 let labelled = snapshots.lock().labelled();
-                return self.room.ask(&base, &labelled);
+                return self.room.ask(&models.base, &labelled);
             }
             Order::Accept => self.room.accept()?,
             Order::Back => self.room.back()?,
@@ -63,10 +79,16 @@ impl Lessons {
 struct Now {
     #[serde(flatten)]
     state: State,
-    /// The taught bundle in use.
-    active: Option<String>,
-    /// Whether the report's bundle is another, which could be used.
+    /// This machine's clock, in Unix seconds.
+    now: f64,
+    /// What came of the last lesson that ended well.
+    learned: Option<Learned>,
+    /// Whether that is another bundle than the accepted one.
     offered: bool,
+    /// The taught bundle that somebody has accepted.
+    active: Option<String>,
+    /// The taught bundle that runs: the same, unless that cannot be used or has not been loaded yet.
+    running: Option<String>,
 }
 
 /// Of `POST /teach`.
@@ -86,18 +108,17 @@ enum Order {
 }
 
 pub fn show(lessons: &Lessons) -> Answer {
-    let name = |path: PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
-    let (state, active) = (lessons.room.state(), lessons.room.active().and_then(name));
-    let offered = match &state {
-        State::Ended(report) if report.error.is_none() => {
-            name(report.request.bundle.clone()) != active
-        }
-        _ => false,
-    };
+    let name = |path: &PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+    let learned = lessons.room.learned();
+    let active = lessons.room.active().as_ref().and_then(name);
+    let newest = { learned.as_ref() }.and_then(|learned| name(&learned.request.bundle));
     json(&Now {
-        state,
+        state: lessons.room.state(),
+        now: unix_seconds(SystemTime::now()),
+        offered: newest.is_some() && newest != active,
+        learned,
+        running: lock(&lessons.models).taught.as_ref().and_then(name),
         active,
-        offered,
     })
 }
 

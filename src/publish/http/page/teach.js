@@ -1,7 +1,7 @@
 // Teaching: asks for a lesson on the labelled pictures, shows how good its result is, and takes it into use or out of it.
 // Without [snapshots] and a state directory there is nothing of it on the page.
 
-import { clock, fill, html, percent } from "./draw.js";
+import { fill, html, percent } from "./draw.js";
 
 const AGAIN = 5000; // milliseconds
 const PATIENCE = 15; // seconds after which somebody should have begun
@@ -9,21 +9,31 @@ const PATIENCE = 15; // seconds after which somebody should have begun
 const by = (id) => document.getElementById(id);
 let timer = null;
 
-function words({ state, since, error, ended, figures }) {
-  const late = Date.now() / 1000 - since > PATIENCE;
+const when = (seconds) => new Date(1000 * seconds).toLocaleString();
+
+function words({ state, since, now, error, ended, learned }) {
   switch (state) {
     case "asked":
-      return `Asked for at ${clock(since)}.` + (late ? " Nobody has begun: resnetd-teach.path, which waits for it, comes with the package resnetd-model." : "");
+      return `Asked for at ${when(since)}.` + (now - since > PATIENCE ? " Nobody has begun: resnetd-teach.path, of the package resnetd-model, is not installed or does not run." : "");
     case "learning":
-      return `Learning since ${clock(since)}: about as long as it takes to classify every labelled picture twice.`;
+      return `Learning since ${when(since)}: about as long as it takes to classify every labelled picture twice.`;
     case "died":
-      return `The lesson of ${clock(since)} was killed before its end. journalctl -u resnetd-teach says more.`;
+      return `The lesson of ${when(since)} was killed before its end. journalctl -u resnetd-teach says more.`;
     case "ended":
-      if (error) return `Nothing was learned at ${clock(ended)}: ${error}`;
-      return `Learned at ${clock(ended)} from ${figures.images} pictures. ${percent(figures.top1)} of them were right when they were judged without having been learned from.`;
-    default:
-      return "Once two labels or more have some pictures each, the network can learn them.";
+      if (error) return `Nothing was learned at ${when(ended)}: ${error}`;
+      break;
   }
+  return learned ? "" : "Once two labels or more have some pictures each, the network can learn them.";
+}
+
+/// What was learned last, in a sentence.
+const result = ({ ended, figures }) =>
+  `Learned at ${when(ended)} from ${figures.images} pictures. ${percent(figures.top1)} of them were right when they were judged without having been learned from.`;
+
+/// What runs of that which was accepted.
+function use({ active, running }) {
+  if (!active) return running ? "The configuration's model comes back." : "";
+  return running === active ? `In use: ${active}, which was taught here.` : `Accepted: ${active}. It does not run, or not yet; the log says why.`;
 }
 
 function table(classes) {
@@ -40,12 +50,12 @@ function table(classes) {
 function show(now) {
   by("teach").hidden = false;
   by("lesson-state").textContent = words(now);
-  by("active").textContent = now.active ? `In use: ${now.active}, which was taught here.` : "";
-  const learned = now.state === "ended" && !now.error;
-  by("lesson").hidden = !learned;
-  fill(by("warnings"), ...(learned ? now.figures.warnings : []).map((line) => html("li", line)));
-  if (learned) table(now.figures.classes);
-  by("learn").disabled = now.state === "asked" || now.state === "learning";
+  by("active").textContent = use(now);
+  by("learned").textContent = now.learned ? result(now.learned) : "";
+  by("lesson").hidden = !now.learned;
+  fill(by("warnings"), ...(now.learned?.figures.warnings ?? []).map((line) => html("li", line)));
+  if (now.learned) table(now.learned.figures.classes);
+  by("learn").disabled = now.state === "learning";
   by("accept").hidden = !now.offered;
   by("back").hidden = !now.active;
 }

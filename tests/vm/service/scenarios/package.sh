@@ -39,8 +39,8 @@ scenario_lesson_is_taught_by_its_unit() {
     cp request $state/teach/request.part
     chown resnetd:resnetd $state/teach/request.part
     mv $state/teach/request.part $state/teach/request.json
-    soon 120 test -e $state/teach/report.json || fail "no report: $(journalctl -q -u resnetd-teach -o cat | tail -n 3)"
-    grep -q '"error": null' $state/teach/report.json || fail "$(cat $state/teach/report.json)"
+    soon 120 test -e $state/teach/outcome.json || fail "no outcome: $(journalctl -q -u resnetd-teach -o cat | tail -n 3)"
+    grep -q '"error": null' $state/teach/outcome.json || fail "$(cat $state/teach/outcome.json)"
     [ "$(stat -c %U $bundle)" = resnetd ] || fail "the bundle belongs to $(stat -c %U $bundle)"
     soon 20 [ ! -e $state/teach/taken.json ] || fail "the lesson does not end"
     as resnetd ln -s taught/taught-1.nnef.tar $state/models/active
