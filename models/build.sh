@@ -12,4 +12,5 @@ made=$work/resnet50-imagenette.nnef.tar
 "$tool" import "$DATA/resnet50-imagenette-fp32.safetensors" -o "$work/float.nnef.tar"
 "$tool" quantize "$work/float.nnef.tar" --calib "$DATA/imagenette-train.tar" --report -o "$made"
 "$tool" eval "$made" "$DATA/imagenette-val.tar" --against "$work/float.nnef.tar" --write
+"$tool" eval "$made" "$DATA/imagenette-val.tar" --fit-temperature --write
 mv "$made" models/
