@@ -91,7 +91,7 @@ def initrd(linux, busybox):
     # Of all the machine's devices only the cameras matter to anybody.
     trigger = "[Service]\nExecStart=\nExecStart=udevadm trigger --subsystem-match=video4linux --action=add\n"
     archive.add(f"{units}/systemd-udev-trigger.service.d/cameras.conf", trigger)
-    tiny, large = cameras.bundles()
+    tiny, large, _ = cameras.bundles()
     archive.add("put/models/tiny.nnef.tar", tiny)
     archive.add("put/models/resnet101.nnef.tar", large)
     return archive.close()
