@@ -12,7 +12,7 @@
 //! | `models/active` | a link to the one in use, if one is |
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -348,14 +348,9 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Beside its place, and then there: nobody reads half of it.
 fn write(path: &Path, value: &impl Serialize) -> Result<(), LessonError> {
-    let beside = path.with_extension("part");
     let text = serde_json::to_vec_pretty(value).map_err(|error| failed(path)(error.into()))?;
-    File::create(&beside)
-        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(failed(path))
+    plain_file::replace(path, &text).map_err(failed(path))
 }
 
 fn remove(path: &Path) -> Result<(), LessonError> {

@@ -1,8 +1,9 @@
 //! Reading a file that somebody named: only plain files, and only up to a limit. A pipe would make us
-//! wait for ever, and a device may have no end. What the bytes mean is for the caller.
+//! wait for ever, and a device may have no end. And writing one that takes another's place at once. What the bytes mean is
+//! for the caller.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -67,6 +68,24 @@ pub fn open(path: &Path, limit: u64) -> io::Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
+/// Writes a file beside its place, to the disk, and renames it: nobody ever sees half of one, also after a power cut.
+///
+/// # Errors
+/// If it cannot be written; what was there before is there still.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let write = || {
+        let mut file = File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().inspect_err(|_| {
+        let _ = fs::remove_file(&partial); // what there is of it
+    })
+}
+
 fn too_large(limit: u64) -> io::Error {
     io::Error::new(
         ErrorKind::FileTooLarge,
@@ -101,6 +120,18 @@ mod tests {
             refusal(Path::new("/proc/self/maps")),
             "larger than 100 bytes"
         );
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_another_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(read_text(&path, 100).unwrap(), "two");
+        assert!(replace(folder.path(), b"three").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(!folder.path().with_extension("partial").exists());
     }
 
     #[test]

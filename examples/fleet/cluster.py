@@ -4,9 +4,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+from waiting import free_port, free_ports, until
 
 BIN = Path("/usr/lib/rabbitmq/bin")
 NODES = 3
@@ -18,26 +21,6 @@ mqtt.allow_anonymous = true
 mqtt.durable_queue_type = quorum
 listeners.tcp = none
 """
-
-
-def free_ports(count):
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def until(true, seconds, what):
-    """Waits for something to become true."""
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-    return found
 
 
 class Node:
@@ -88,7 +71,7 @@ class Cluster:
         cookie = self.folder / ".erlang.cookie"
         cookie.write_text("of-this-cluster-alone")
         cookie.chmod(0o400)
-        epmd, = free_ports(1)
+        epmd = free_port()
         environment = {**os.environ, "ERL_EPMD_PORT": str(epmd), "ERL_EPMD_ADDRESS": "127.0.0.1"}
         self.epmd = subprocess.Popen(["epmd"], env=environment)
         self.nodes = [Node(self.folder, f"node{number}", epmd) for number in range(NODES)]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 
-from cluster import Cluster, until
+from cluster import Cluster
+from waiting import until
 
 HERE = Path(__file__).parent
 #: Of the seconds in which labels change: when the node is killed and when it is started again.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use clap::Parser;
 use resnetd::publish::Hub;
 use resnetd::publish::mqtt::{self, Address, Inside, Settings};
-use resnetd::publish::pictures::{Picture, Pictures, Question, Scene, Why};
+use resnetd::publish::pictures::Blind;
 use resnetd::publish::sensors::{Readings, Sensors};
 use resnetd::publish::wire::{Message, Model, unix_seconds};
 use tokio::time::{Instant, sleep_until};
@@ -46,27 +46,6 @@ struct Recorded {
 struct Recording {
     model: Model,
     messages: Vec<Recorded>,
-}
-
-/// Cameras that nobody looks at.
-struct Blind;
-
-impl Pictures for Blind {
-    fn number(&self, _: &str) -> u64 {
-        0
-    }
-    fn newest(&self, _: &str, _: u64) -> Option<Picture> {
-        None
-    }
-    fn part(&self, _: &str, _: Option<&str>, _: u64) -> Option<Picture> {
-        None
-    }
-    fn scene(&self, _: &str) -> Option<Scene> {
-        None
-    }
-    fn why(&self, _: Question<'_>) -> Option<Why> {
-        None
-    }
 }
 
 /// A machine at 50 degrees.

@@ -12,8 +12,7 @@ mod graph;
 mod manifest;
 mod tensor;
 
-use std::fs;
-use std::io::{BufReader, Read as _, Write};
+use std::io::{BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -163,21 +162,9 @@ impl Bundle {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), BundleError> {
-        let error = |error| BundleError::Write {
+        plain_file::replace(path, &self.bytes).map_err(|error| BundleError::Write {
             path: path.to_owned(),
             error,
-        };
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let write = || {
-            let mut file = fs::File::create(&partial)?;
-            file.write_all(&self.bytes)?;
-            file.sync_all()?;
-            fs::rename(&partial, path)
-        };
-        write().map_err(|e| {
-            fs::remove_file(&partial).ok();
-            error(e)
         })
     }
 

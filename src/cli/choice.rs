@@ -284,9 +284,7 @@ impl Tasting {
             measured: true,
         };
         let models = vec![(entry, known), self.known(first)];
-        let bundle = self.paths[second].clone();
-        let choice = self.close(model, models, 0);
-        Ok(Chosen { choice, bundle })
+        Ok(self.close(model, models, (0, second)))
     }
 
     /// What is known of a candidate.
@@ -346,18 +344,17 @@ impl Tasting {
     fn finish(self, model: daemon::Model, present: usize) -> Chosen {
         let models = (0..self.paths.len()).map(|index| self.known(index));
         let models = models.collect();
-        let bundle = self.paths[present].clone();
-        let choice = self.close(model, models, present);
-        Chosen { choice, bundle }
+        self.close(model, models, (present, present))
     }
 
-    /// `models`: those that may take each other's place, in the order of preference.
+    /// `models`: those that may take each other's place, in the order of preference. `bundle`: the file of the present one.
     fn close(
         self,
         mut model: daemon::Model,
         models: Vec<(Entry, Known)>,
-        present: usize,
-    ) -> Choice {
+        (present, bundle): (usize, usize),
+    ) -> Chosen {
+        let bundle = self.paths[bundle].clone();
         let (entries, known): (Vec<Entry>, Vec<Known>) = models.into_iter().unzip();
         if !self.unknown.is_empty() {
             let unknown: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
@@ -377,7 +374,10 @@ impl Tasting {
             present,
             sensors: self.sensors,
         });
-        Choice { model, others }
+        Chosen {
+            choice: Choice { model, others },
+            bundle,
+        }
     }
 
     /// Bytes of memory that may still be taken.

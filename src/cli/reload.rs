@@ -1,5 +1,5 @@
-//! When `resnetd run` reads its configuration again: on SIGHUP, when the file has changed, and when the page wants another model. Flags go on to win
-//! over the file. What it asks for is loaded here; the daemon puts it into effect.
+//! When `resnetd run` reads its configuration again: on SIGHUP, when the file has changed, and when the page wants another
+//! model. Flags go on to win over the file. What it asks for is loaded here; the daemon puts it into effect.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -338,7 +338,6 @@ fn beside(
             telemetry: Arc::clone(telemetry),
             pictures: pictures(),
             snapshots: kept,
-            lessons: settings.lessons.clone(),
         };
         tasks.push(http::start(settings, inside)?);
     }

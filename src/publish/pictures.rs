@@ -93,3 +93,28 @@ pub trait Pictures: Send + Sync {
     /// What the next frame that is classified will answer, or the last answer to the same question if it is new.
     fn why(&self, question: Question<'_>) -> Option<Why>;
 }
+
+/// Of cameras that show nothing: for who only wants labels.
+pub struct Blind;
+
+impl Pictures for Blind {
+    fn number(&self, _: &str) -> u64 {
+        0
+    }
+
+    fn newest(&self, _: &str, _: u64) -> Option<Picture> {
+        None
+    }
+
+    fn part(&self, _: &str, _: Option<&str>, _: u64) -> Option<Picture> {
+        None
+    }
+
+    fn scene(&self, _: &str) -> Option<Scene> {
+        None
+    }
+
+    fn why(&self, _: Question<'_>) -> Option<Why> {
+        None
+    }
+}

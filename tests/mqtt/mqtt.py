@@ -9,8 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from broker import Broker, Subscriber, gaps, until
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from broker import Broker, Subscriber, gaps
+from waiting import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = sys.argv[1]

@@ -2,16 +2,18 @@
 import base64
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from waiting import free_port, until
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # WebDriver's name for the key of an element
 
 
 class Browser:
-    def __init__(self, port):
+    def __init__(self):
+        port = free_port()
         self.driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL)
         self.base = f"http://127.0.0.1:{port}"
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--lang=en"]
@@ -35,6 +37,14 @@ class Browser:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(json.load(error)["value"]["message"]) from error
+
+    def visit(self, daemon):
+        """Opens a daemon's page on a desktop, in the light, with its token."""
+        self.emulate("Network.enable")
+        self.emulate("Network.setExtraHTTPHeaders", headers=daemon.headers)
+        self.size(1280, 1000)
+        self.scheme("light")
+        self.open(daemon.address)
 
     def close(self):
         try:
@@ -80,12 +90,3 @@ class Browser:
     def console(self):
         """Lines since the last call, as (level, text)."""
         return [(line["level"], line["message"]) for line in self._call("POST", "/se/log", {"type": "browser"})]
-
-
-def until(true, seconds, what):
-    """Waits for something to become true."""
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-    return found

@@ -1,7 +1,6 @@
 """resnetd as the tests of its page run it, and a network camera that can be switched off."""
 import http.server
 import os
-import socket
 import subprocess
 import tempfile
 import threading
@@ -9,15 +8,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-from browser import until
+from waiting import free_port, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 class Daemon:

@@ -6,9 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from browser import Browser, until
-from daemon import REPOSITORY, Daemon, NetworkCamera, free_port
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from browser import Browser
+from daemon import REPOSITORY, Daemon, NetworkCamera
+from waiting import until
 
 PICTURES = REPOSITORY / "target/web"
 TOKEN = "a token for the tests"
@@ -36,12 +37,8 @@ class Page:
         demo.close()
         self.camera = NetworkCamera(jpeg)
         self.daemon = Daemon(program, [("front", "demo:"), ("yard", self.camera.address)], token=TOKEN)
-        self.browser = Browser(free_port())
-        self.browser.emulate("Network.enable")
-        self.browser.emulate("Network.setExtraHTTPHeaders", headers=self.daemon.headers)
-        self.browser.size(1280, 1000)
-        self.browser.scheme("light")
-        self.browser.open(self.daemon.address)
+        self.browser = Browser()
+        self.browser.visit(self.daemon)
 
     def close(self):
         self.browser.close()

@@ -11,9 +11,9 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from browser import until
-from daemon import REPOSITORY, Daemon, free_port
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from daemon import REPOSITORY, Daemon
+from waiting import free_port, until
 
 EXAMPLES = REPOSITORY / "examples"
 SCRAPING = 60  # seconds

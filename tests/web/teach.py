@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from browser import Browser, until
-from daemon import REPOSITORY, Daemon, free_port
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from browser import Browser
+from daemon import REPOSITORY, Daemon
+from waiting import until
 
 PICTURES = REPOSITORY / "target/web"
 #: Of the demonstration's two scenes: what the network calls them, and what somebody wants them called.
@@ -19,12 +20,8 @@ class Walk:
     def __init__(self, program, workshop):
         self.workshop = workshop
         self.daemon = Daemon(program, [("garden", "demo:")], token="a token for the tests", state=True)
-        self.browser = Browser(free_port())
-        self.browser.emulate("Network.enable")
-        self.browser.emulate("Network.setExtraHTTPHeaders", headers=self.daemon.headers)
-        self.browser.size(1280, 1000)
-        self.browser.scheme("light")
-        self.browser.open(self.daemon.address)
+        self.browser = Browser()
+        self.browser.visit(self.daemon)
 
     def close(self):
         self.browser.close()

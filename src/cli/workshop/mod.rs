@@ -12,7 +12,6 @@ mod synth;
 mod teach;
 
 use std::fmt::Display;
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 use super::{Failure, exit};
 use crate::model::error::ModelError;
+use crate::plain_file;
 
 /// Makes bundles for resnetd: imports weights, quantizes, measures.
 #[derive(Debug, Parser)]
@@ -106,15 +106,10 @@ fn name_of(path: &std::path::Path) -> String {
     }
 }
 
-/// Beside its place, then renamed.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
-    written.map_err(|error| {
-        fs::remove_file(&partial).ok();
-        let path = path.to_owned();
-        ModelError::Write { path, error }
+    plain_file::replace(path, bytes).map_err(|error| ModelError::Write {
+        path: path.to_owned(),
+        error,
     })
 }
 

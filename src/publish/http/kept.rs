@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::routes::{Answer, full, json, text};
+use super::routes::{Answer, full, json, refusal, text};
 use crate::publish::snapshots::Snapshots;
 use crate::publish::snapshots::store::{Note, StoreError};
 
@@ -83,5 +83,5 @@ fn refused(error: &StoreError) -> Answer {
         StoreError::Label(_) => StatusCode::BAD_REQUEST,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    full(status, "text/plain; charset=utf-8", error.to_string())
+    refusal(status, error)
 }

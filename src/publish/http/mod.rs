@@ -53,8 +53,6 @@ pub struct Inside {
     pub pictures: Arc<dyn Pictures>,
     /// Where pictures are kept.
     pub snapshots: Option<Snapshots>,
-    /// Where new labels are taught, if they can be.
-    pub lessons: Option<Arc<Lessons>>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -41,7 +41,9 @@ const BODY: Duration = Duration::from_secs(10);
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const PLAIN: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
@@ -110,10 +112,10 @@ async fn route(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
     match path {
         "/" => full(StatusCode::OK, HTML, PAGE),
         "/page.css" => full(StatusCode::OK, "text/css; charset=utf-8", STYLE),
-        "/page.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT),
-        "/draw.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", DRAWING),
-        "/kept.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", KEPT),
-        "/teach.js" => full(StatusCode::OK, "text/javascript; charset=utf-8", TEACH),
+        "/page.js" => full(StatusCode::OK, JAVASCRIPT, SCRIPT),
+        "/draw.js" => full(StatusCode::OK, JAVASCRIPT, DRAWING),
+        "/kept.js" => full(StatusCode::OK, JAVASCRIPT, KEPT),
+        "/teach.js" => full(StatusCode::OK, JAVASCRIPT, TEACH),
         "/events" => lasting("text/event-stream", events::stream(shared)),
         "/state" => state(shared),
         "/metrics" => full(
@@ -150,11 +152,11 @@ fn kept(shared: &Shared, path: &str, before: Option<&str>) -> Answer {
     let Some(snapshots) = &shared.inside.snapshots else {
         return nothing();
     };
-    if let ("/teach", Some(lessons)) = (path, &shared.inside.lessons) {
+    if let ("/teach", Some(lessons)) = (path, &shared.lessons) {
         return teach::show(lessons);
     }
     match path.strip_prefix("/snapshots") {
-        Some("") => kept::list(snapshots, before, shared.inside.lessons.is_some()),
+        Some("") => kept::list(snapshots, before, shared.lessons.is_some()),
         Some(file) if file.starts_with('/') => kept::picture(snapshots, &file[1..]),
         _ => nothing(),
     }
@@ -162,8 +164,8 @@ fn kept(shared: &Shared, path: &str, before: Option<&str>) -> Answer {
 
 /// What a person says of pictures, or wants taught from them.
 async fn change(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
-    let (inside, path) = (shared.inside.clone(), request.uri().path().to_owned());
-    let Some(snapshots) = inside.snapshots else {
+    let (shared, path) = (Arc::clone(shared), request.uri().path().to_owned());
+    let Some(snapshots) = shared.inside.snapshots.clone() else {
         return text(StatusCode::NOT_FOUND, "No pictures are kept here.");
     };
     if !shared.guard.may_change(request.headers()) {
@@ -177,7 +179,7 @@ async fn change(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
         return text(StatusCode::PAYLOAD_TOO_LARGE, "Too much, or too slow.");
     };
     let body = body.to_bytes();
-    waiting(move || match (path.as_str(), &inside.lessons) {
+    waiting(move || match (path.as_str(), &shared.lessons) {
         ("/snapshots", _) => kept::judge(&snapshots, &body),
         (_, Some(lessons)) => teach::change(lessons, &snapshots, &body),
         (_, None) => text(
@@ -306,10 +308,13 @@ fn state(shared: &Shared) -> Answer {
     })
 }
 
-const PLAIN: &str = "text/plain; charset=utf-8";
-
 pub fn text(status: StatusCode, line: &'static str) -> Answer {
     full(status, PLAIN, line)
+}
+
+/// Why something was not done.
+pub fn refusal(status: StatusCode, error: &impl ToString) -> Answer {
+    full(status, PLAIN, error.to_string())
 }
 
 pub fn json(value: &impl Serialize) -> Answer {

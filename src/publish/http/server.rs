@@ -14,6 +14,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::access::Guard;
 use super::history::History;
 use super::metrics::Metrics;
+use super::teach::Lessons;
 use super::{Inside, Settings, routes};
 use crate::backoff::Backoff;
 use crate::publish::hearing::Hearing;
@@ -45,6 +46,7 @@ const SENSING: Duration = Duration::from_secs(10);
 /// What all connections share.
 pub struct Shared {
     pub inside: Inside,
+    pub lessons: Option<Arc<Lessons>>,
     pub guard: Guard,
     pub frame_time: Duration,
     pub metrics: Metrics,
@@ -68,6 +70,7 @@ async fn serve(settings: Settings, inside: Inside) {
     let shared = Arc::new(Shared {
         metrics: Metrics::new(&inside),
         inside,
+        lessons: settings.lessons,
         guard,
         frame_time: Duration::try_from_secs_f32(1.0 / settings.preview_fps).unwrap_or(SENSING),
         history: Mutex::default(),

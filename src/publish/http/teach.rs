@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use super::routes::{Answer, full, json, text};
+use super::routes::{Answer, json, refusal, text};
 use crate::lesson::{Learned, LessonError, Room, State};
 use crate::publish::lock;
 use crate::publish::snapshots::Snapshots;
@@ -139,7 +139,7 @@ pub fn change(lessons: &Lessons, snapshots: &Snapshots, body: &[u8]) -> Answer {
                     StatusCode::SERVICE_UNAVAILABLE
                 }
             };
-            full(status, "text/plain; charset=utf-8", error.to_string())
+            refusal(status, &error)
         }
     }
 }

@@ -4,33 +4,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::publish::Hub;
-use crate::publish::pictures::{Picture, Pictures, Question, Scene, Why};
+use crate::publish::pictures::Blind;
 use crate::publish::samples::{self, hello, model};
 use crate::telemetry::Telemetry;
-
-struct Blind;
-
-impl Pictures for Blind {
-    fn number(&self, _: &str) -> u64 {
-        0
-    }
-
-    fn newest(&self, _: &str, _: u64) -> Option<Picture> {
-        None
-    }
-
-    fn part(&self, _: &str, _: Option<&str>, _: u64) -> Option<Picture> {
-        None
-    }
-
-    fn scene(&self, _: &str) -> Option<Scene> {
-        None
-    }
-
-    fn why(&self, _: Question<'_>) -> Option<Why> {
-        None
-    }
-}
 
 fn metrics() -> (Metrics, Arc<Telemetry>) {
     let telemetry = Arc::new(Telemetry::new());
@@ -39,7 +15,6 @@ fn metrics() -> (Metrics, Arc<Telemetry>) {
         telemetry: Arc::clone(&telemetry),
         pictures: Arc::new(Blind),
         snapshots: None,
-        lessons: None,
     };
     (Metrics::new(&inside), telemetry)
 }
