@@ -291,7 +291,7 @@ pub fn read_graph(bundle: &Bundle, backend: Backend) -> Result<TypedModel, Engin
     model(
         &bundle.path,
         &contents.graph,
-        (tensors, Budget::new(0)),
+        (tensors, Budget::none()),
         &nnef(),
     )
 }
@@ -433,12 +433,12 @@ mod tests {
     fn outputs(
         bundle: &Bundle,
         backend: Backend,
-        budget: usize,
+        winograd: &str,
         threads: usize,
     ) -> Vec<(String, Vec<u8>)> {
         let mut tensors = Tensors::new(backend);
         let contents = bundle.read(OPERATORS, &mut tensors).unwrap();
-        let tensors = (tensors, Budget::new(budget));
+        let tensors = (tensors, winograd.parse().unwrap());
         let model = model(&bundle.path, &contents.graph, tensors, &nnef()).unwrap();
         let shape = model
             .input_fact(0)
@@ -479,7 +479,7 @@ mod tests {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("models/resnet50-imagenette.nnef.tar");
         let bundle = Bundle::open(&path, OPERATORS).unwrap();
         let portable = Backend::new(Isa::Portable).unwrap();
-        let want = outputs(&bundle, portable, 0, 1);
+        let want = outputs(&bundle, portable, "off", 1);
         assert_eq!(
             want.len(),
             56,
@@ -488,12 +488,12 @@ mod tests {
         // the reference itself would take a minute: it is compared with the others layer by layer in `kernels`
         for isa in available().into_iter().filter(|&isa| isa != Isa::Scalar) {
             let backend = Backend::new(isa).unwrap();
-            for (budget, threads) in [(0, 1), (0, 4), (usize::MAX, 2)] {
-                let got = outputs(&bundle, backend, budget, threads);
+            for (winograd, threads) in [("off", 1), ("off", 4), ("all", 2)] {
+                let got = outputs(&bundle, backend, winograd, threads);
                 for ((name, want), (_, got)) in want.iter().zip(&got) {
                     assert!(
                         want == got,
-                        "{name} differs: {isa}, {threads} threads, {budget} bytes for Winograd"
+                        "{name} differs: {isa}, {threads} threads, {winograd} layers by Winograd"
                     );
                 }
                 assert_eq!(got.len(), want.len());

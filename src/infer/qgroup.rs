@@ -97,7 +97,7 @@ impl QGroupConv {
                 Weights::new(&dense, backend)?,
                 (bias[outputs.clone()].into(), scales[outputs].into()),
                 (input[0], input[1]),
-                &Budget::new(0),
+                &Budget::none(),
             )?);
         }
         let room = Mutex::default();

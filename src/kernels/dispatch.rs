@@ -8,9 +8,7 @@ use thiserror::Error;
 
 use super::driver::{self, Tile};
 use super::portable::Portable;
-#[allow(unused_imports)]
-use super::winograd::Products;
-use super::winograd::{self, Budget, Winograd};
+use super::winograd::{self, Budget, Wants, Winograd};
 use super::{Add, Conv, Dense, Filter, Layout, Pool, Storage, scalar};
 
 /// The environment variable that forces a backend.
@@ -200,8 +198,8 @@ impl Backend {
     /// weights are transformed for Winograd's method.
     #[must_use]
     pub fn prepare(self, mut conv: Conv, budget: &Budget) -> Conv {
-        if let (Some(pair), Filter::Direct(weights)) = (self.winograd_pair(), &conv.filter)
-            && let Some(transformed) = Winograd::new(&conv, weights, (self.storage(), pair), budget)
+        if let (Some(wants), Filter::Direct(weights)) = (self.winograd_wants(), &conv.filter)
+            && let Some(transformed) = Winograd::new(&conv, weights, wants, budget)
         {
             conv.filter = Filter::Winograd(transformed.into());
         }
@@ -253,13 +251,13 @@ impl Backend {
         }
     }
 
-    /// Input channels that this backend multiplies at once in transformed layers, if it gains by them.
-    fn winograd_pair(self) -> Option<usize> {
+    /// How this backend wants transformed weights, if it takes them.
+    fn winograd_wants(self) -> Option<Wants> {
         match self.0 {
             #[cfg(target_arch = "aarch64")]
-            Kind::Neon(_) => Some(<super::aarch64::neon::Neon as Products>::PAIR),
+            Kind::Neon(neon) => Some(Wants::of(neon)),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(_) => Some(<super::x86_64::avx2::Avx2 as Products>::PAIR),
+            Kind::Avx2(avx2) => Some(Wants::of(avx2)),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use super::gather::{self, Value};
+use super::gather;
 use super::scratch::{self, Scratch};
 use super::{Conv, Dense, Layout, PackedWeights, Pool, Requant, Storage};
 
@@ -24,9 +24,9 @@ const CACHED_WEIGHTS: usize = 192 << 10;
 const TASKS_PER_THREAD: usize = 4;
 
 /// A tile's work: some output pixels by consecutive whole blocks of output channels.
-pub struct Strip<'a, V> {
+pub struct Strip<'a> {
     /// `[taps][pixels]`: where each pixel's run of `depth` values starts.
-    pub rows: *const *const V,
+    pub rows: *const *const u8,
     pub taps: usize,
     /// Values per run, a multiple of the layout's `kc`.
     pub depth: usize,
@@ -44,17 +44,22 @@ pub struct Strip<'a, V> {
     /// The output of the first pixel's first channel.
     pub y: *mut u8,
     pub stride: usize,
+    /// [`Tile::workspace`] bytes of no particular content, aligned for vectors.
+    pub workspace: *mut u8,
 }
 
 /// What one instruction set does differently. A value of an implementing type proves that this
 /// processor has the instructions.
 pub trait Tile: Copy + Send + Sync {
-    /// What the multiplication reads.
-    type Value: Value;
     const LAYOUT: Layout;
     const STORAGE: Storage;
     /// Pixels in a full tile, at most [`MAX_PIXELS`].
     const PIXELS: usize;
+
+    /// Bytes that [`Self::conv`] needs to prepare a tile's inputs, where a pixel's runs have so many values in all.
+    fn workspace(_values: usize) -> usize {
+        0
+    }
 
     /// Calls `f`, compiled for the backend's instructions where it is inlined.
     #[inline(always)]
@@ -66,7 +71,7 @@ pub trait Tile: Copy + Send + Sync {
     ///
     /// # Safety
     /// All that `strip` points at is as its fields say, for `pixels` pixels.
-    unsafe fn conv(self, pixels: usize, strip: &Strip<Self::Value>);
+    unsafe fn conv(self, pixels: usize, strip: &Strip);
 
     /// The sums of one pixel with one run, without bias.
     ///
@@ -75,7 +80,7 @@ pub trait Tile: Copy + Send + Sync {
     /// `notes`, and `sums` has room for `nr`.
     unsafe fn sums(
         self,
-        x: *const Self::Value,
+        x: *const u8,
         depth: usize,
         weights: *const i8,
         notes: *const u8,
@@ -202,7 +207,14 @@ unsafe fn walk<T: Tile>(
     let first = at * T::PIXELS;
     let pixels = T::PIXELS.min(g.out_pixels() - first);
     let Layout { nr, kc, .. } = T::LAYOUT;
-    let rows = gather::rows::<T::Value>(conv, T::STORAGE, kc, x, first..first + pixels, scratch);
+    let tile_pixels = first..first + pixels;
+    let rows = gather::rows(
+        conv,
+        (T::STORAGE, kc, T::workspace),
+        x,
+        tile_pixels,
+        scratch,
+    );
     let channel = blocks.start * nr;
     let offset = first * g.out_c + channel;
     let whole = blocks.end.min(g.out_c / nr) - blocks.start;
@@ -220,6 +232,7 @@ unsafe fn walk<T: Tile>(
         // SAFETY: within the output, by the geometry.
         y: unsafe { y.add(offset) },
         stride: g.out_c,
+        workspace: rows.workspace,
     };
     // SAFETY: `rows` points at `taps` runs of `depth` values for each pixel, the weights are packed
     // for that depth, and whole blocks of `y` and `residual` are there, or are lent.
@@ -247,7 +260,7 @@ unsafe fn walk<T: Tile>(
 /// As [`Tile::conv`], except that `y` and `residual` hold only `channels` per pixel.
 #[cold]
 #[inline(never)]
-unsafe fn edge<T: Tile>(tile: T, pixels: usize, channels: usize, strip: &mut Strip<T::Value>) {
+unsafe fn edge<T: Tile>(tile: T, pixels: usize, channels: usize, strip: &mut Strip) {
     const LEN: usize = MAX_PIXELS * MAX_CHANNELS;
     let nr = T::LAYOUT.nr;
     let (mut y, mut residual) = ([0; LEN], [0; LEN]);
@@ -283,9 +296,9 @@ pub fn dense<T: Tile>(tile: T, pool: &Pool, dense: &Dense, x: &[u8], y: &mut [f3
     let y = Output(y.as_mut_ptr());
     pool.run(split.tasks(), &|task| {
         scratch::with(|scratch| {
-            let row = scratch.rows::<T::Value>(depth);
-            T::Value::convert(x, 0, &mut row[..x.len()]);
-            row[x.len()..].fill(T::Value::default());
+            let (row, _) = scratch.rows_and_pointers(depth, 0);
+            row[..x.len()].copy_from_slice(x);
+            row[x.len()..].fill(0);
             let mut sums = [0i32; MAX_CHANNELS];
             for b in split.part(task).1 {
                 // SAFETY: `row` holds `depth` values, and a block is packed for them.

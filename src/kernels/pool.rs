@@ -50,7 +50,7 @@ fn max_row(
     };
     let len = g.in_w * g.in_c;
     scratch::with(|scratch| {
-        let line = scratch.rows::<u8>(len);
+        let (line, _) = scratch.rows_and_pointers(len, 0);
         line.fill(least);
         for ky in 0..g.kernel_h {
             if let Some(iy) = Geometry::source(oy, ky, g.stride_h, g.pad.top, g.in_h) {

@@ -11,13 +11,12 @@ const CHANNELS: usize = 16;
 pub struct Portable;
 
 impl Tile for Portable {
-    type Value = u8;
     const LAYOUT: Layout = Layout::new(CHANNELS, 1);
     const STORAGE: Storage = Storage::Unsigned;
     const PIXELS: usize = 6;
 
     #[inline(always)]
-    unsafe fn conv(self, pixels: usize, strip: &Strip<u8>) {
+    unsafe fn conv(self, pixels: usize, strip: &Strip) {
         for block in 0..strip.blocks {
             // SAFETY: the caller's promise, cut into rows of at most six pixels.
             unsafe {
@@ -45,7 +44,7 @@ impl Tile for Portable {
 /// # Safety
 /// As [`Tile::conv`].
 #[inline(always)]
-unsafe fn rows<const N: usize>(strip: &Strip<u8>, block: usize, pixels: usize, first: usize) {
+unsafe fn rows<const N: usize>(strip: &Strip, block: usize, pixels: usize, first: usize) {
     let mut acc = [[0i32; CHANNELS]; N];
     for tap in 0..strip.taps {
         // SAFETY: `rows` is `[taps][pixels]`, and weights lie in the order of blocks and taps.

@@ -1,16 +1,13 @@
 //! What a thread needs while it computes a tile: pointers to inputs, gathered rows. Part of the
 //! thread itself, so that no frame allocates; only layers deeper than any ResNet's use the heap. It
 //! begins as zeros, so that a thread which never computes has it in name only.
-#![allow(unsafe_code)] // one buffer for several element types
+#![allow(unsafe_code)] // one buffer for two element types
 
 use std::cell::RefCell;
 
-use super::gather::Value;
-
 /// Pointers to a tile's inputs: 64 taps of 16 pixels.
 const POINTERS: usize = 1024;
-/// Gathered rows, in bytes: 6 pixels of 512 channels under a 3x3 window, widened, or what Winograd's
-/// method transforms at once.
+/// Gathered rows, in bytes, and what a backend makes of them, or what Winograd's method transforms at once.
 pub const ROWS: usize = 256 << 10;
 
 /// In this order: rows are read as vectors, and are aligned as such.
@@ -19,8 +16,13 @@ pub struct Scratch {
     rows: [u8; ROWS],
     pointers: [*const u8; POINTERS],
     /// Rows that do not fit.
-    more: Option<Box<[u64]>>,
+    more: Option<Box<[Line]>>,
 }
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+#[allow(dead_code)] // read as bytes
+struct Line([u8; 64]);
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = const {
@@ -48,45 +50,32 @@ impl Scratch {
         n <= POINTERS
     }
 
-    /// Room for `n` pointers.
+    /// Room for `n` 16-bit values, of no particular content, aligned for vectors.
+    pub fn wide(&mut self, n: usize) -> &mut [i16] {
+        let (bytes, _) = self.rows_and_pointers(n * size_of::<i16>(), 0);
+        // SAFETY: both row buffers are aligned for 16-bit values, of which every bit pattern is one.
+        unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), n) }
+    }
+
+    /// Room for `bytes`, of no particular content, aligned for vectors, and for pointers.
     ///
     /// # Panics
     /// If [`Self::holds_pointers`] said no.
-    pub fn pointers<V: Value>(&mut self, n: usize) -> &mut [*const V] {
-        self.rows_and_pointers(0, n).1
-    }
-
-    /// Room for `n` values, of no particular content.
-    pub fn rows<V: Value>(&mut self, n: usize) -> &mut [V] {
-        self.rows_and_pointers(n, 0).0
-    }
-
-    /// Both.
-    ///
-    /// # Panics
-    /// If [`Self::holds_pointers`] said no.
-    pub fn rows_and_pointers<V: Value>(
+    pub fn rows_and_pointers(
         &mut self,
-        values: usize,
+        bytes: usize,
         pointers: usize,
-    ) -> (&mut [V], &mut [*const V]) {
-        let bytes = values * size_of::<V>();
+    ) -> (&mut [u8], &mut [*const u8]) {
         let rows = if bytes <= ROWS {
-            self.rows.as_mut_ptr().cast::<V>()
+            &mut self.rows[..bytes]
         } else {
-            let words = bytes.div_ceil(8);
-            let more = self.more.take().filter(|more| more.len() >= words);
-            let more = more.unwrap_or_else(|| vec![0; words].into_boxed_slice());
-            self.more.insert(more).as_mut_ptr().cast::<V>()
+            let lines = bytes.div_ceil(size_of::<Line>());
+            let more = self.more.take().filter(|more| more.len() >= lines);
+            let more = more.unwrap_or_else(|| vec![Line([0; 64]); lines].into_boxed_slice());
+            let more = self.more.insert(more).as_mut_ptr().cast();
+            // SAFETY: lines are bytes without gaps, and there are so many.
+            unsafe { std::slice::from_raw_parts_mut(more, bytes) }
         };
-        let pointers = &mut self.pointers[..pointers];
-        // SAFETY: both row buffers hold `bytes` initialized bytes, aligned for any `Value`, of which
-        // every bit pattern is one; pointers to sized types are alike, whatever they point at.
-        unsafe {
-            (
-                std::slice::from_raw_parts_mut(rows, values),
-                std::slice::from_raw_parts_mut(pointers.as_mut_ptr().cast(), pointers.len()),
-            )
-        }
+        (rows, &mut self.pointers[..pointers])
     }
 }

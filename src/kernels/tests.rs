@@ -58,6 +58,8 @@ enum Data {
     Random,
     /// Everything at its end, so that a 16-bit sum anywhere would overflow.
     Extreme,
+    /// Most values up to this, as after a ReLU, some at their end; weights at theirs.
+    Rectified(u8),
 }
 
 struct Case {
@@ -80,7 +82,7 @@ impl Case {
     fn new(geometry: Geometry, data: Data, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let depth = geometry.depth();
-        let extreme = data == Data::Extreme;
+        let extreme = data != Data::Random;
         let plain = (0..geometry.out_c * depth)
             .map(|_| {
                 if !extreme {
@@ -93,12 +95,11 @@ impl Case {
             })
             .collect();
         let x = (0..geometry.input_len())
-            .map(|_| {
-                if extreme {
-                    255 * u8::from(!random.bits().is_multiple_of(8))
-                } else {
-                    random.byte()
-                }
+            .map(|_| match data {
+                Data::Random => random.byte(),
+                Data::Extreme => 255 * u8::from(!random.bits().is_multiple_of(8)),
+                Data::Rectified(_) if random.bits().is_multiple_of(200) => random.byte() | 64,
+                Data::Rectified(most) => most * u8::from(coin(&mut random)),
             })
             .collect();
         let quant = |scale: f32, zero: u8| Quant::new(scale, i64::from(zero)).unwrap();
@@ -123,8 +124,8 @@ impl Case {
         }
     }
 
-    /// The output's values, however the backend stores them, with so many bytes of transformed weights.
-    fn run(&self, backend: Backend, transformed: usize, pool: &Pool) -> Vec<u8> {
+    /// The output's values, however the backend stores them; `winograd` as RESNETD_WINOGRAD.
+    fn run(&self, backend: Backend, winograd: &str, pool: &Pool) -> Vec<u8> {
         let g = self.geometry;
         let storage = backend.storage();
         let weights =
@@ -151,7 +152,7 @@ impl Case {
             border: flip(&self.border, input),
             requant: requant.unwrap(),
         };
-        let conv = backend.prepare(conv, &Budget::new(transformed));
+        let conv = backend.prepare(conv, &winograd.parse().unwrap());
         let mut y = vec![0xA5; g.output_len()];
         let residual = self.residual.map(|_| flip(&self.r, storage));
         backend.conv(
@@ -192,17 +193,14 @@ fn pool(threads: usize) -> Pool {
 
 fn check(case: &Case, backends: &[Backend], pools: &[Pool], what: &str) {
     let scalar = Backend::new(Isa::Scalar).unwrap();
-    let want = case.run(scalar, 0, &pools[0]);
+    let want = case.run(scalar, "off", &pools[0]);
     for &backend in backends.iter().filter(|&&backend| backend != scalar) {
-        for (pool, transformed) in pools
-            .iter()
-            .flat_map(|pool| [(pool, 0), (pool, usize::MAX)])
-        {
-            let got = case.run(backend, transformed, pool);
+        for (pool, winograd) in pools.iter().flat_map(|pool| [(pool, "off"), (pool, "all")]) {
+            let got = case.run(backend, winograd, pool);
             if let Some(at) = (0..want.len()).find(|&i| want[i] != got[i]) {
                 let (pixel, channel) = (at / case.geometry.out_c, at % case.geometry.out_c);
                 panic!(
-                    "{} ({transformed} bytes for Winograd, {} threads) differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
+                    "{} (Winograd {winograd}, {} threads) differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
                     backend.isa(),
                     pool.threads(),
                     got[at],
@@ -219,7 +217,12 @@ fn every_backend_gives_the_bits_of_the_reference() {
     let (backends, pools) = (backends(), [pool(1), pool(3)]);
     for (i, &(h, w, in_c, out_c, kernel, stride, pad)) in SHAPES.iter().enumerate() {
         let g = Geometry::new((h, w), (in_c, out_c), kernel, (stride, stride), pad).unwrap();
-        for data in [Data::Random, Data::Extreme] {
+        for data in [
+            Data::Random,
+            Data::Extreme,
+            Data::Rectified(64),
+            Data::Rectified(128),
+        ] {
             for seed in 0..2 {
                 let case = Case::new(g, data, seed * 1000 + i as u64);
                 check(&case, &backends, &pools, &format!("{data:?} seed {seed}"));
@@ -232,7 +235,7 @@ fn every_backend_gives_the_bits_of_the_reference() {
 fn sums_are_neither_all_clamped_nor_all_equal() {
     // the comparison above would prove little if every output were 0 or 255
     let g = Geometry::new((9, 9), (16, 32), (3, 3), (1, 1), Padding::all(1)).unwrap();
-    let y = Case::new(g, Data::Random, 7).run(Backend::new(Isa::Scalar).unwrap(), 0, &pool(1));
+    let y = Case::new(g, Data::Random, 7).run(Backend::new(Isa::Scalar).unwrap(), "off", &pool(1));
     let inner = y.iter().filter(|&&v| v != 0 && v != 255).count();
     assert!(inner * 3 > y.len(), "{inner} of {} are in range", y.len());
 }

@@ -27,13 +27,12 @@ impl Dotprod {
 }
 
 impl Tile for Dotprod {
-    type Value = u8;
     const LAYOUT: Layout = Layout::new(CHANNELS, 4);
     const STORAGE: Storage = Storage::Signed;
     const PIXELS: usize = 4;
 
     #[inline(always)]
-    unsafe fn conv(self, pixels: usize, strip: &Strip<u8>) {
+    unsafe fn conv(self, pixels: usize, strip: &Strip) {
         // SAFETY: the caller's promise; `self` proves the instructions.
         unsafe {
             match pixels {
@@ -166,7 +165,7 @@ macro_rules! tile {
         /// # Safety
         /// As [`Tile::conv`], for this many pixels.
         #[inline(always)]
-        unsafe fn $strip(strip: &Strip<u8>) {
+        unsafe fn $strip(strip: &Strip) {
             let rule = Rule::new(strip.rule);
             let mut w = strip.weights;
             for block in 0..strip.blocks {
@@ -205,7 +204,7 @@ tile!(1 multiply_1 strip_1 macs=1024
 /// As [`Tile::conv`], for `N` pixels.
 #[inline(always)]
 unsafe fn finish<const N: usize>(
-    strip: &Strip<u8>,
+    strip: &Strip,
     rule: Rule,
     channel: usize,
     acc: &[[int32x4_t; 4]; N],

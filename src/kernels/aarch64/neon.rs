@@ -30,7 +30,6 @@ impl Neon {
 }
 
 impl Tile for Neon {
-    type Value = u8;
     const LAYOUT: Layout = Layout {
         nr: CHANNELS,
         kc: GROUP,
@@ -40,7 +39,7 @@ impl Tile for Neon {
     const PIXELS: usize = 5;
 
     #[inline(always)]
-    unsafe fn conv(self, pixels: usize, strip: &Strip<u8>) {
+    unsafe fn conv(self, pixels: usize, strip: &Strip) {
         // SAFETY: the caller's promise; `self` proves the instructions.
         unsafe {
             match pixels {
@@ -177,7 +176,7 @@ macro_rules! tile {
         /// # Safety
         /// As [`Tile::conv`], for this many pixels.
         #[inline(always)]
-        unsafe fn $strip(strip: &Strip<u8>) {
+        unsafe fn $strip(strip: &Strip) {
             let rule = Rule::new(strip.rule);
             let mut w = (strip.weights, strip.notes);
             for block in 0..strip.blocks {
@@ -230,7 +229,7 @@ fn add_across(acc: &[int32x4_t; CHANNELS]) -> int32x4_t {
 /// As [`Tile::conv`], for `N` pixels.
 #[inline(always)]
 unsafe fn finish<const N: usize>(
-    strip: &Strip<u8>,
+    strip: &Strip,
     rule: Rule,
     channel: usize,
     acc: &[[int32x4_t; CHANNELS]; N],

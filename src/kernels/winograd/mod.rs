@@ -49,6 +49,9 @@ pub trait Products: Vectors + Send + Sync {
     const PAIR: usize;
     /// Tiles multiplied at once.
     const TILES: usize;
+    /// With fewer tiles in a layer a direct convolution is as fast: transformed weights are read from memory for each
+    /// picture, and few tiles share them.
+    const GAINS_FROM: usize;
     const STORAGE: Storage;
 
     /// Calls `f`, compiled for the backend's instructions where it is inlined.
@@ -82,6 +85,30 @@ fn fits(g: &Geometry) -> bool {
         && g.out_c.is_multiple_of(CHANNELS)
 }
 
+/// Output tiles of a layer, and how many of them are beside each other.
+fn tiles(g: &Geometry) -> (usize, usize) {
+    let columns = g.out_w().div_ceil(OUT);
+    (columns * g.out_h().div_ceil(OUT), columns)
+}
+
+/// What of a layer's transformed weights depends on the backend.
+#[derive(Debug, Clone, Copy)]
+pub struct Wants {
+    storage: Storage,
+    pair: usize,
+    gains_from: usize,
+}
+
+impl Wants {
+    pub fn of<P: Products>(_: P) -> Self {
+        Self {
+            storage: P::STORAGE,
+            pair: P::PAIR,
+            gains_from: P::GAINS_FROM,
+        }
+    }
+}
+
 /// The environment variable that says how much memory transformed weights may take: `auto`, `all` or
 /// `off`.
 pub const VARIABLE: &str = "RESNETD_WINOGRAD";
@@ -89,15 +116,24 @@ pub const VARIABLE: &str = "RESNETD_WINOGRAD";
 /// replace, nine of thirteen layers, and a process of less than 60 MiB.
 const AUTO: usize = 18 << 20;
 
-/// Bytes of transformed weights that a network may still take. Layers ask in the order in which they
-/// run, so that those with few channels and many pixels, which gain most per byte, come first.
+/// Which layers of a network may still be transformed. Layers ask in the order in which they run, so that those with few
+/// channels and many pixels, which gain most per byte, come first.
 #[derive(Debug)]
-pub struct Budget(AtomicUsize);
+pub struct Budget {
+    /// Bytes of transformed weights.
+    left: AtomicUsize,
+    /// Those too that gain nothing by it.
+    all: bool,
+}
 
 impl Budget {
+    /// No layer.
     #[must_use]
-    pub fn new(bytes: usize) -> Self {
-        Self(AtomicUsize::new(bytes))
+    pub fn none() -> Self {
+        Self {
+            left: 0.into(),
+            all: false,
+        }
     }
 
     /// As `RESNETD_WINOGRAD` says.
@@ -108,11 +144,12 @@ impl Budget {
         std::env::var(VARIABLE).unwrap_or_default().parse()
     }
 
-    /// Takes what `g` needs, if that is left.
-    fn take(&self, g: &Geometry) -> bool {
+    /// Takes what `g` needs, if that is left and it gains by it.
+    fn take(&self, g: &Geometry, gains_from: usize) -> bool {
         let bytes = POINTS * g.in_c * g.out_c * size_of::<i16>();
         let left = |left: usize| left.checked_sub(bytes);
-        self.0.fetch_update(Relaxed, Relaxed, left).is_ok()
+        (self.all || tiles(g).0 >= gains_from)
+            && self.left.fetch_update(Relaxed, Relaxed, left).is_ok()
     }
 }
 
@@ -121,9 +158,15 @@ impl std::str::FromStr for Budget {
 
     fn from_str(name: &str) -> Result<Self, BudgetError> {
         match name {
-            "" | "auto" => Ok(Self::new(AUTO)),
-            "all" => Ok(Self::new(usize::MAX)),
-            "off" => Ok(Self::new(0)),
+            "" | "auto" => Ok(Self {
+                left: AUTO.into(),
+                all: false,
+            }),
+            "all" => Ok(Self {
+                left: usize::MAX.into(),
+                all: true,
+            }),
+            "off" => Ok(Self::none()),
             _ => Err(BudgetError(name.to_owned())),
         }
     }
@@ -139,13 +182,17 @@ impl Winograd {
     pub fn new(
         conv: &Conv,
         weights: &PackedWeights,
-        (storage, pair): (Storage, usize),
+        Wants {
+            storage,
+            pair,
+            gains_from,
+        }: Wants,
         budget: &Budget,
     ) -> Option<Self> {
         let g = &conv.geometry;
         let sums = weights.sums();
         let exact = sums.iter().all(|s| s.magnitude < MOST_WEIGHT);
-        if !fits(g) || !exact || conv.input != storage || !budget.take(g) {
+        if !fits(g) || !exact || conv.input != storage || !budget.take(g, gains_from) {
             return None;
         }
         let plain = weights.plain();
@@ -225,8 +272,7 @@ struct Grid {
 
 impl Grid {
     fn new(g: &Geometry, threads: usize, group: usize) -> Self {
-        let columns = g.out_w().div_ceil(OUT);
-        let tiles = columns * g.out_h().div_ceil(OUT);
+        let (tiles, columns) = tiles(g);
         let per_tile = POINTS * (g.in_c * size_of::<i16>() + CHANNELS * size_of::<i32>());
         let wanted = if threads == 1 {
             1
@@ -270,7 +316,7 @@ pub fn conv<P: Products>(
         scratch::with(|scratch| {
             let transformed = POINTS * grid.chunk * g.in_c;
             let sums = POINTS * grid.chunk * CHANNELS;
-            let buffer = scratch.rows::<i16>(transformed + 2 * sums);
+            let buffer = scratch.wide(transformed + 2 * sums);
             let (v, m) = buffer.split_at_mut(transformed);
             let m = m.as_mut_ptr().cast::<i32>();
             products.enter(

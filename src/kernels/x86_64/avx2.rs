@@ -1,17 +1,20 @@
-//! `conv_i8_6x16c2_avx2`: six pixels by sixteen channels, two products per lane and instruction.
+//! `conv_u8_5x16c4_avx2`: five pixels by sixteen channels, four products per lane, with an instruction that saturates,
+//! and still exact.
 //!
-//! `vpmaddwd` multiplies sixteen pairs of 16-bit values and adds neighbours: exact, where
-//! `vpmaddubsw` would saturate. Activations come widened, two at a time broadcast; weights are
-//! widened as they are loaded. Twelve accumulators, two weight vectors and one activation fill the
-//! sixteen registers.
+//! `vpmaddubsw` multiplies 32 bytes at once, but adds neighbours in 16 bits, and 2 * 255 * 127 does not fit. 2 * 128 * 127
+//! does, and 4 * 64 * 127. So each value is cut into what is below a cap and what is above it. Products of the first fit,
+//! two or four to a sum; and after a ReLU few values are above a quarter, fewer still above half of their range. The
+//! groups of four values in which a pixel of the tile has one are listed, and only they are multiplied once more
+//! ([`Cut`]). A tile that has many takes the way without a cap, `vpmaddwd` ([`Wide`]). Which way is chosen changes how
+//! long it takes and never a bit.
 #![allow(unsafe_code)] // intrinsics
 
 use std::arch::x86_64::*;
 
 use super::super::driver::{Strip, Tile};
 use super::super::{Layout, Requant, Storage};
-
-const CHANNELS: usize = 16;
+use super::avx2_inputs::{CHANNELS, Cut, GROUP, HALF, QUARTER, STEP, Wide};
+use super::avx2_inputs::{broadcast, sum_pairs, workspace};
 
 /// Proof that this processor has AVX2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +28,13 @@ impl Avx2 {
 }
 
 impl Tile for Avx2 {
-    type Value = i16;
-    const LAYOUT: Layout = Layout::new(CHANNELS, 2);
+    const LAYOUT: Layout = Layout::new(CHANNELS, GROUP);
     const STORAGE: Storage = Storage::Unsigned;
-    const PIXELS: usize = 6;
+    const PIXELS: usize = 5;
+
+    fn workspace(values: usize) -> usize {
+        workspace(Self::PIXELS, values)
+    }
 
     #[inline(always)]
     fn enter<R>(self, f: impl FnOnce() -> R) -> R {
@@ -41,11 +47,10 @@ impl Tile for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn conv(self, pixels: usize, strip: &Strip<i16>) {
+    unsafe fn conv(self, pixels: usize, strip: &Strip) {
         // SAFETY: the caller's promise; `self` proves that the processor has AVX2.
         unsafe {
             match pixels {
-                6 => rows::<6>(strip),
                 5 => rows::<5>(strip),
                 4 => rows::<4>(strip),
                 3 => rows::<3>(strip),
@@ -56,31 +61,48 @@ impl Tile for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn sums(self, x: *const i16, depth: usize, w: *const i8, _: *const u8, sums: *mut i32) {
+    unsafe fn sums(self, x: *const u8, depth: usize, w: *const i8, _: *const u8, sums: *mut i32) {
         // SAFETY: the caller's promise; `self` proves that the processor has AVX2.
-        unsafe {
-            let zero = [_mm256_setzero_si256(); 2];
-            let acc = accumulate::<1>(&x, 1, depth, w, zero);
-            _mm256_storeu_si256(sums.cast(), acc[0][0]);
-            _mm256_storeu_si256(sums.add(8).cast(), acc[0][1]);
-        }
+        unsafe { row(x, depth, w, sums) }
     }
 }
 
 /// # Safety
 /// As [`Tile::conv`], for `N` pixels.
 #[target_feature(enable = "avx2")]
-unsafe fn rows<const N: usize>(strip: &Strip<i16>) {
+unsafe fn rows<const N: usize>(strip: &Strip) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(cut) = Cut::<N, QUARTER>::new(strip) {
+            blocks(strip, |w, acc| cut.accumulate(w, acc));
+        } else if let Some(cut) = Cut::<N, HALF>::new(strip) {
+            blocks(strip, |w, acc| cut.accumulate(w, acc));
+        } else {
+            let wide = Wide::<N>::new(strip);
+            blocks(strip, |w, acc| wide.accumulate(w, acc));
+        }
+    }
+}
+
+/// All blocks of a strip, the products of which `accumulate` adds to sums.
+///
+/// # Safety
+/// As [`Tile::conv`], for `N` pixels.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn blocks<const N: usize>(
+    strip: &Strip,
+    accumulate: impl Fn(*const i8, &mut [[__m256i; 2]; N]),
+) {
     let rule = Rule::new(strip.rule);
     for block in 0..strip.blocks {
         // SAFETY: the caller's promise.
         unsafe {
-            let w = strip
-                .weights
-                .add(block * strip.taps * strip.depth * CHANNELS);
             let bias = strip.bias.add(block * CHANNELS);
             let bias = [0, 8].map(|at| _mm256_loadu_si256(bias.add(at).cast()));
-            let acc = accumulate::<N>(strip.rows, strip.taps, strip.depth, w, bias);
+            let mut acc = [bias; N];
+            let w = block * strip.taps * strip.depth * CHANNELS;
+            accumulate(strip.weights.add(w), &mut acc);
             if strip.residual.is_null() {
                 finish::<N, false>(strip, rule, block * CHANNELS, &acc);
             } else {
@@ -91,48 +113,31 @@ unsafe fn rows<const N: usize>(strip: &Strip<i16>) {
 }
 
 /// # Safety
-/// `rows` is `[taps][N]` pointers to `depth` values, an even number, with weights for them at `w`.
-#[inline]
+/// As [`Tile::sums`].
 #[target_feature(enable = "avx2")]
-unsafe fn accumulate<const N: usize>(
-    rows: *const *const i16,
-    taps: usize,
-    depth: usize,
-    mut w: *const i8,
-    initial: [__m256i; 2],
-) -> [[__m256i; 2]; N] {
-    let mut acc = [initial; N];
-    for tap in 0..taps {
+unsafe fn row(x: *const u8, depth: usize, w: *const i8, sums: *mut i32) {
+    let mut acc = [_mm256_setzero_si256(); 2];
+    for group in 0..depth / GROUP {
         // SAFETY: the caller's promise.
-        let x: [*const i16; N] = std::array::from_fn(|p| unsafe { *rows.add(tap * N + p) });
-        for pair in 0..depth / 2 {
-            // SAFETY: each pair of depth has 32 weights and a pair of values in each row.
-            unsafe {
-                let weights = [load_widen(w), load_widen(w.add(16))];
-                w = w.add(32);
-                for p in 0..N {
-                    let pair = x[p].cast::<i32>().add(pair).read_unaligned();
-                    let pair = _mm256_set1_epi32(pair);
-                    for half in 0..2 {
-                        let products = _mm256_madd_epi16(pair, weights[half]);
-                        acc[p][half] = _mm256_add_epi32(acc[p][half], products);
-                    }
+        unsafe {
+            let values = broadcast(x.add(group * GROUP));
+            let half = _mm256_set1_epi8(HALF.cast_signed());
+            for part in [
+                _mm256_min_epu8(values, half),
+                _mm256_subs_epu8(values, half),
+            ] {
+                for (at, acc) in acc.iter_mut().enumerate() {
+                    let w = _mm256_loadu_si256(w.add(group * STEP + 32 * at).cast());
+                    *acc = _mm256_add_epi32(*acc, sum_pairs(_mm256_maddubs_epi16(part, w)));
                 }
             }
         }
     }
-    acc
-}
-
-/// Sixteen weights, sign-extended to 16 bits.
-///
-/// # Safety
-/// `w` must point at 16 readable bytes.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn load_widen(w: *const i8) -> __m256i {
-    // SAFETY: the caller's promise.
-    _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(w.cast()) })
+    // SAFETY: the caller's promise: room for sixteen.
+    unsafe {
+        _mm256_storeu_si256(sums.cast(), acc[0]);
+        _mm256_storeu_si256(sums.add(8).cast(), acc[1]);
+    }
 }
 
 /// A layer's constants, spread over vectors.
@@ -170,7 +175,7 @@ impl Rule {
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn finish<const N: usize, const ADD: bool>(
-    strip: &Strip<i16>,
+    strip: &Strip,
     rule: Rule,
     channel: usize,
     acc: &[[__m256i; 2]; N],

@@ -31,7 +31,6 @@ impl Avx512Vnni {
 }
 
 impl Tile for Avx512Vnni {
-    type Value = u8;
     const LAYOUT: Layout = Layout::new(CHANNELS, 4);
     const STORAGE: Storage = Storage::Unsigned;
     const PIXELS: usize = 6;
@@ -47,7 +46,7 @@ impl Tile for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn conv(self, pixels: usize, strip: &Strip<u8>) {
+    unsafe fn conv(self, pixels: usize, strip: &Strip) {
         // SAFETY: the caller's promise; `self` proves the instructions.
         unsafe {
             match (pixels, strip.residual.is_null()) {
@@ -81,7 +80,7 @@ macro_rules! strip {
         /// # Safety
         /// As [`Tile::conv`], for this many pixels; there are residuals if `ADD`.
         #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn $strip<const ADD: bool>(strip: &Strip<u8>) {
+        unsafe fn $strip<const ADD: bool>(strip: &Strip) {
             let rule = Rule::new(strip.rule);
             for block in 0..strip.blocks {
                 let channel = block * CHANNELS;
@@ -289,7 +288,7 @@ impl Rule {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn finish<const ADD: bool>(
-    strip: &Strip<u8>,
+    strip: &Strip,
     rule: Rule,
     channel: usize,
     p: usize,

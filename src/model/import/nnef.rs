@@ -106,7 +106,7 @@ impl File {
     /// If it is no ResNet.
     pub fn network(self) -> Result<onnx::Imported, OnnxError> {
         let read = || -> TractResult<TypedModel> {
-            let mut model = { self.tensors }.into_model(Budget::new(0), &self.graph, &nnef())?;
+            let mut model = { self.tensors }.into_model(Budget::none(), &self.graph, &nnef())?;
             model.prop_consts()?;
             Ok(model)
         };

@@ -111,7 +111,7 @@ impl Build<'_> {
             return Ok(Box::new(op));
         }
         let weights = weights::Weights::new(&rounded.weights, backend)?;
-        let budget = Budget::new(0); // to be written, not to be fast
+        let budget = Budget::none(); // to be written, not to be fast
         let op = QConv::new(name, params, weights, rest, (size[0], size[1]), &budget)?;
         Ok(Box::new(op))
     }

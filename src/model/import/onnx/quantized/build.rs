@@ -167,7 +167,7 @@ impl Build<'_> {
             return Ok(Box::new(op));
         }
         let tensor = weights::Weights::new(&tensor, self.backend)?;
-        let (size, budget) = ((size[0], size[1]), Budget::new(0)); // to be written, not to be fast
+        let (size, budget) = ((size[0], size[1]), Budget::none()); // to be written, not to be fast
         let op = QConv::new(name.to_owned(), params, tensor, rest, size, &budget)?;
         Ok(Box::new(op))
     }
