@@ -1,6 +1,7 @@
 //! The layers of a float network as a safetensors file with torchvision's parameter names, for training programs to go
 //! on from; `import` reads it, too. What is where follows from how the layers hang together, not from their names, so
-//! blocks that were removed leave no gap. Batch normalizations are written as ones that change nothing but add the bias.
+//! blocks that were removed leave no gap. Batch normalizations are written as ones that change nothing but add the bias,
+//! with the mean and variance that their inputs have on pictures: training goes by its batches' own, which then are the same.
 
 use std::collections::HashMap;
 
@@ -10,12 +11,13 @@ use tract_nnef::internal::OutletId;
 use super::error::{ModelError, tract};
 use super::layers::{Convolution, Kind, Layer, Weights, Window};
 use super::prune::blocks::{Block, blocks, conv, writer};
+use super::prune::{Spread, Statistics};
 use crate::bundle::Manifest;
 use crate::kernels::Padding;
 use crate::spec::{ChannelOrder, Interpolation};
 
-/// What a normalization's variance must be for its factor, `1 / sqrt(variance + 1e-5)`, to be 1.
-const VARIANCE: f32 = 1.0 - 1e-5;
+/// What PyTorch's normalizations add to a variance.
+const EPSILON: f64 = 1e-5;
 /// A deep stem's convolutions and their normalizations.
 const DEEP_STEM: [(&str, &str); 3] = [
     ("conv1.0", "conv1.1"),
@@ -195,8 +197,13 @@ fn shortcut(
 /// The file: every tensor in f32, and what the manifest says of labels and preprocessing as its metadata.
 ///
 /// # Errors
-/// If the network is no ResNet as torchvision or timm builds them.
-pub fn safetensors(layers: &[Layer], manifest: &Manifest) -> Result<Vec<u8>, ModelError> {
+/// If the network is no ResNet as torchvision or timm builds them, or `spread` lacks one of its convolutions.
+pub fn safetensors(
+    layers: &[Layer],
+    spread: &Spread,
+    manifest: &Manifest,
+) -> Result<Vec<u8>, ModelError> {
+    let normalized = |i: usize| Some((conv(layers, i)?, spread.get(&layers[i].output)?));
     if manifest.preprocessing.channel_order != ChannelOrder::Rgb {
         return Err(ModelError::Export("it reads B, G, R".into()));
     }
@@ -207,7 +214,7 @@ pub fn safetensors(layers: &[Layer], manifest: &Manifest) -> Result<Vec<u8>, Mod
         _ => &DEEP_STEM,
     };
     for (&i, (name, norm)) in outline.stem.iter().zip(stem) {
-        file.normalized(name, norm, conv(layers, i))?;
+        file.normalized(name, norm, normalized(i))?;
     }
     for (stage, blocks) in outline.stages.iter().enumerate() {
         for (number, block) in blocks.iter().enumerate() {
@@ -215,12 +222,12 @@ pub fn safetensors(layers: &[Layer], manifest: &Manifest) -> Result<Vec<u8>, Mod
             for (i, &place) in block.convs.iter().enumerate() {
                 let (name, norm) = (format!("conv{}", i + 1), format!("bn{}", i + 1));
                 let [name, norm] = [name, norm].map(|n| format!("{prefix}.{n}"));
-                file.normalized(&name, &norm, conv(layers, place))?;
+                file.normalized(&name, &norm, normalized(place))?;
             }
             if let Some(shortcut) = &block.shortcut {
                 let first = usize::from(shortcut.averaged);
                 let [name, norm] = [first, first + 1].map(|n| format!("{prefix}.downsample.{n}"));
-                file.normalized(&name, &norm, conv(layers, shortcut.conv))?;
+                file.normalized(&name, &norm, normalized(shortcut.conv))?;
             }
         }
     }
@@ -271,23 +278,36 @@ impl File {
         self.tensor(name, vec![values.len()], values);
     }
 
-    /// A convolution, and a normalization that only adds its bias.
+    /// A convolution, and a normalization that only adds its bias: `(x - mean) / sqrt(variance + e)`, times that root, plus
+    /// mean and bias. `x` is what the convolution makes without it.
+    #[allow(clippy::cast_possible_truncation)] // to the precision of the file
     fn normalized(
         &mut self,
         name: &str,
         norm: &str,
-        conv: Option<&Convolution>,
+        conv: Option<(&Convolution, &Statistics)>,
     ) -> Result<(), ModelError> {
-        let weights = &conv
-            .ok_or_else(|| tract(format!("{name} is no convolution")))?
-            .weights;
+        let missing = || tract(format!("{name} is no convolution that was measured"));
+        let (conv, spread) = conv.ok_or_else(missing)?;
+        let weights = &conv.weights;
         let shape = weights.weights.shape().to_vec();
-        let channels = weights.bias.len();
         self.tensor(format!("{name}.weight"), shape, floats(weights)?);
-        self.vector(format!("{norm}.weight"), vec![1.0; channels]);
-        self.vector(format!("{norm}.bias"), weights.bias.clone());
-        self.vector(format!("{norm}.running_mean"), vec![0.0; channels]);
-        self.vector(format!("{norm}.running_var"), vec![VARIANCE; channels]);
+        let variance = || spread.deviation.iter().map(|d| d * d);
+        let means = spread.mean.iter().zip(&weights.bias);
+        let f32s = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v as f32).collect();
+        self.vector(
+            format!("{norm}.weight"),
+            f32s(&mut variance().map(|v| (v + EPSILON).sqrt())),
+        );
+        self.vector(
+            format!("{norm}.bias"),
+            f32s(&mut spread.mean.iter().copied()),
+        );
+        self.vector(
+            format!("{norm}.running_mean"),
+            f32s(&mut means.map(|(mean, bias)| mean - f64::from(*bias))),
+        );
+        self.vector(format!("{norm}.running_var"), f32s(&mut variance()));
         Ok(())
     }
 

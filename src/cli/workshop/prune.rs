@@ -91,7 +91,7 @@ impl Args {
         if let Some(path) = &self.safetensors {
             super::write(
                 path,
-                &export::safetensors(&found.layers, &found.bundle.manifest)?,
+                &export::safetensors(&found.layers, &found.spread, &found.bundle.manifest)?,
             )?;
         }
         if let Some(path) = &self.curve {

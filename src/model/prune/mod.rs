@@ -25,6 +25,8 @@ use self::blocks::{Block, conv};
 use self::eliminate::Elimination;
 use self::measure::Measured;
 use self::plan::{Room, Rooms};
+pub use self::settle::Spread;
+pub use self::walk::Statistics;
 use self::walk::{Maps, each};
 use super::dataset::Dataset;
 use super::emit;
@@ -77,6 +79,7 @@ pub struct Point {
 pub struct Outcome {
     pub bundle: Bundle,
     pub layers: Vec<Layer>,
+    pub spread: Spread,
     /// From the original to the target.
     pub points: Vec<Point>,
     /// Pictures measured on, compared on, and not readable.
@@ -110,17 +113,18 @@ pub fn prune(
         network.point(layers, (&first.results, labels), truth.as_deref())
     };
     let mut points = vec![compare(&network.layers, &first.results)?];
-    let mut layers = Vec::new();
+    let (mut layers, mut spread) = Default::default();
     for cut in rooms.cuts(&stations) {
         let pruned = surgery::apply(&network.layers, &found, &measured, &rooms.rooms, &cut)?;
         let maps = pictures.maps()?;
-        layers = settle::settle(&pruned, &measured, network.source, maps)?;
+        (layers, spread) = settle::settle(&pruned, &measured, network.source, maps)?;
         let labels = network.labels(&layers, set, &pictures.held_out)?;
         points.push(compare(&layers, &labels.results)?);
     }
     Ok(Outcome {
         bundle: network.bundle(&layers, (total, points.last().map_or(0, |p| p.macs)), name)?,
         layers,
+        spread,
         points,
         calibrated: pictures.measured.len(),
         held_out: first.results.len(),

@@ -2,6 +2,7 @@
 //! pictures. What training does when it re-estimates batch normalization, for convolutions that have theirs folded in: each
 //! channel gets the mean and standard deviation back that the original gave it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tract_nnef::internal::*;
@@ -16,7 +17,10 @@ use crate::model::sweep::progress;
 /// A channel is not scaled by more than this: where it hardly varies any more there is nothing left to scale.
 const MOST: f64 = 2.0;
 
-/// The layers of `pruned`, settled.
+/// How the convolutions' outputs are spread, before residual and ReLU, by the layers' outputs.
+pub type Spread = HashMap<OutletId, Statistics>;
+
+/// The layers of `pruned`, settled, and how they are spread now.
 ///
 /// # Errors
 /// If tract fails.
@@ -25,14 +29,15 @@ pub fn settle(
     measured: &Measured,
     source: OutletId,
     pictures: Maps,
-) -> Result<Vec<Layer>, ModelError> {
+) -> Result<(Vec<Layer>, Spread), ModelError> {
+    let mut spread = Spread::new();
     let mut walk = Walk::new(pruned.layers.clone(), source, pictures);
     let bar = progress(walk.layers.len(), "settling layers");
     for index in 0..walk.layers.len() {
         let mut maps = walk.compute(index)?;
         let (output, residual) = (walk.layers[index].output, walk.layers[index].residual);
         if let Some(seen) = measured.seen.get(&output) {
-            let now = Statistics::of(&maps)?;
+            let mut now = Statistics::of(&maps)?;
             let shortcut = match residual {
                 Some(outlet) => Statistics::of(walk.values(outlet)?)?.mean,
                 None => Vec::new(),
@@ -42,12 +47,17 @@ pub fn settle(
             if changes.iter().any(|change| *change != (1.0, 0.0)) {
                 change(&mut walk.layers[index], &mut maps, &changes)?;
             }
+            let each = now.mean.iter_mut().zip(&mut now.deviation);
+            for ((mean, deviation), (factor, summand)) in each.zip(changes) {
+                (*mean, *deviation) = (*mean * factor + summand, *deviation * factor);
+            }
+            spread.insert(output, now);
         }
         walk.finish(index, maps)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(walk.layers)
+    Ok((walk.layers, spread))
 }
 
 /// Per channel what to multiply by and then to add. The bias also takes off what the shortcut is off by.

@@ -274,7 +274,7 @@ fn what_is_left_quantizes_and_runs_and_has_the_layers_names() {
 fn the_weights_for_training_are_imported_as_the_same_network() {
     let bench = Bench::new(usize::MAX);
     let found = bench.prune(bench.macs() * 6 / 10).unwrap();
-    let bytes = export::safetensors(&found.layers, &found.bundle.manifest).unwrap();
+    let bytes = export::safetensors(&found.layers, &found.spread, &found.bundle.manifest).unwrap();
     let path = bench.at("pruned.safetensors");
     std::fs::write(&path, bytes).unwrap();
     let options = Options {
@@ -288,7 +288,51 @@ fn the_weights_for_training_are_imported_as_the_same_network() {
         again.manifest.preprocessing,
         found.bundle.manifest.preprocessing
     );
-    assert_eq!(logits(&again), logits(&found.bundle));
+    let (again, before) = (logits(&again).concat(), logits(&found.bundle).concat());
+    for (again, before) in again.iter().zip(before) {
+        assert!(
+            (again - before).abs() < 1e-4 * before.abs().max(1.0),
+            "{again} was {before}"
+        );
+    }
+}
+
+#[test]
+fn the_weights_for_training_know_how_their_pictures_are_spread() {
+    let bench = Bench::new(usize::MAX);
+    let found = bench.prune(bench.macs() * 6 / 10).unwrap();
+    let network = Network::open(&bench.at("float.nnef.tar")).unwrap();
+    let set = Dataset::open(&bench.at("pictures")).unwrap();
+    let pictures = Pictures::gather(&set, &network.manifest.preprocessing).unwrap();
+    let mut walk = walk::Walk::new(
+        found.layers.clone(),
+        network.source,
+        pictures.maps().unwrap(),
+    );
+    let mut convolutions = 0;
+    for index in 0..walk.layers.len() {
+        let maps = walk.compute(index).unwrap();
+        if matches!(walk.layers[index].kind, Kind::Conv(_)) {
+            let (now, said) = (
+                Statistics::of(&maps).unwrap(),
+                &found.spread[&walk.layers[index].output],
+            );
+            let pairs = now
+                .mean
+                .iter()
+                .zip(&said.mean)
+                .chain(now.deviation.iter().zip(&said.deviation));
+            for (now, said) in pairs {
+                assert!(
+                    (now - said).abs() < 1e-3 * now.abs().max(1e-2),
+                    "{said} is {now}"
+                );
+            }
+            convolutions += 1;
+        }
+        walk.finish(index, maps).unwrap();
+    }
+    assert!(convolutions > 5);
 }
 
 #[test]
