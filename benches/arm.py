@@ -3,7 +3,7 @@
     make bench-arm                   the default bundle; writes benches/arm.md
     make bench-arm MODEL=BUNDLE      another one; prints only
 
-Runs the ARM binary under QEMU as a Cortex-A76 and as a Cortex-A72 with a plugin that counts instructions
+Runs the ARM binary under QEMU as a Cortex-A76, as a Cortex-A72 and with everything that QEMU has, with a plugin that counts instructions
 (insn_count.c), once with 1 and once with 25 inferences: a part in 24 of the difference is one inference, loading left out
 (whose own count varies by some millions, as two threads share it). Times
 under emulation say nothing about a device; instructions do, and mca.py says how many cycles the inner loops take.
@@ -24,18 +24,19 @@ DEFAULT = ROOT / "models/resnet50-imagenette.nnef.tar"
 # One run takes seconds to minutes, by the kernel.
 PATIENCE = 1800
 
-CORES = ["Cortex-A76", "Cortex-A72"]
+# The last is no core, but has what the newest have.
+CORES = ["Cortex-A76", "Cortex-A72", "QEMU's max"]
 # Which processor, and what RESNETD_WINOGRAD is. With the dot product there is nothing that Winograd gains.
-RUNS = [("cortex-a76", "auto"), ("cortex-a72", "auto"), ("cortex-a72", "all")]
+RUNS = [("cortex-a76", "auto"), ("cortex-a72", "auto"), ("max", "auto"), ("cortex-a72", "all")]
 
 # M instructions per inference of an int8 ResNet50 with one thread, counted in the same way, and the least that the
 # arithmetic allows. These are constants, counted once with the same plugin on the same shapes: this script does not
 # measure them.
 PEERS = [
-    ("ncnn", 335, 708),
-    ("LiteRT", 362, 1091),
-    ("ONNX Runtime", 447, 1198),
-    ("products alone: sdot; smull, smlal, sadalp", 256, 767),
+    ("ncnn", 335, 708, ""),
+    ("LiteRT", 362, 1091, ""),
+    ("ONNX Runtime", 447, 1198, ""),
+    ("products alone: sdot; smull, smlal, sadalp; smmla", 256, 767, 128),
 ]
 
 
@@ -73,10 +74,10 @@ def counts(model, with_peers):
         counter = plugin(folder)
         found = {run: measure(counter, *run, model) for run in RUNS}
     cell = lambda run: "{:.0f} ({})".format(*found[run]) if run in found else ""
-    rows = [["resnetd", cell(RUNS[0]), cell(RUNS[1])], ["resnetd, RESNETD_WINOGRAD=all", "", cell(RUNS[2])]]
+    rows = [["resnetd", *map(cell, RUNS[:3])], ["resnetd, RESNETD_WINOGRAD=all", "", cell(RUNS[3]), ""]]
     if with_peers:
-        rows += [[name, str(a76), str(a72)] for name, a76, a72 in PEERS]
-    more = found[RUNS[2]][2] - found[RUNS[1]][2]
+        rows += [[str(value) for value in row] for row in PEERS]
+    more = found[RUNS[3]][2] - found[RUNS[1]][2]
     return f"""{mca.show(["M instructions per inference", *CORES], rows)}
 
 RESNETD_WINOGRAD=all takes {more:.0f} MiB more than auto on the Cortex-A72, as the emulator's own memory tells: to a few MiB."""

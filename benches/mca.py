@@ -14,7 +14,7 @@ Cortex-A72; it has no model of the Cortex-A76, whose core the N1 is.
 
 Peaks, from Arm's software optimization guides. A76 and N1: two pipes for 128-bit SDOT, 16 multiply-adds each, 32 a
 cycle. A72: one pipe (F0) for multiplications, one SMULL or SMLAL a cycle: 8 multiply-adds of 8-bit values, 4 of
-16-bit ones; SADALP goes to the other pipe (F1) and takes nothing from it.
+16-bit ones; SADALP goes to the other pipe (F1) and takes nothing from it. N2: two pipes for SMMLA, 32 each.
 """
 import json
 import re
@@ -38,6 +38,7 @@ class Core:
 A76 = Core("Cortex-A76", "neoverse-n1", 32)
 A72_BYTES = Core("Cortex-A72", "cortex-a72", 8)
 A72_WORDS = Core("Cortex-A72", "cortex-a72", 4)
+N2 = Core("Neoverse N2", "neoverse-n2", 64)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Loop:
     def core(self):
         """The core that the loop is written for, with the peak of the multiplication that it uses."""
         text = "\n".join(self.instructions)
+        if re.search(r"\bsmmla\b", text):
+            return N2
         if re.search(r"\b[su]dot\b", text):
             return A76
         long = LONG_MULTIPLY.search(text)

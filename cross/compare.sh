@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the ARM build under QEMU, on a core with the int8 dot product and on one without: the kernels' unit tests, and
+# Runs the ARM build under QEMU, on cores with the int8 matrix multiplication, with the dot product and with neither: the kernels' unit tests, and
 # then the program, whose output for two generated pictures is compared with what this machine's build prints: equal
 # byte for byte, or it fails.
 set -euo pipefail
@@ -26,7 +26,7 @@ lines=$(wc -l <"$work/native.json")
 EMIT=tests cross/build.sh
 
 passed=0 failed=0
-declare -A isas=([cortex-a76]=neon,dotprod [cortex-a72]=neon)
+declare -A isas=([max]=neon,dotprod,i8mm [cortex-a76]=neon,dotprod [cortex-a72]=neon)
 for cpu in "${!isas[@]}"; do
     if RESNETD_REQUIRE_ISA=${isas[$cpu]} timeout 900 qemu-aarch64-static -cpu "$cpu" "$(dirname "$arm")/kernel-tests" kernels::; then
         echo "ok   $cpu passes the kernels' tests"

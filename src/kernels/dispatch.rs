@@ -21,17 +21,19 @@ pub enum Isa {
     Portable,
     Neon,
     Dotprod,
+    I8mm,
     Avx2,
     Avx512Vnni,
 }
 
 impl Isa {
     /// All, of each architecture the preferred last.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Scalar,
         Self::Portable,
         Self::Neon,
         Self::Dotprod,
+        Self::I8mm,
         Self::Avx2,
         Self::Avx512Vnni,
     ];
@@ -43,6 +45,7 @@ impl Isa {
             Self::Portable => "portable",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
+            Self::I8mm => "i8mm",
             Self::Avx2 => "avx2",
             Self::Avx512Vnni => "avx512vnni",
         }
@@ -145,6 +148,8 @@ tiles! {
     Neon = super::aarch64::neon::Neon;
     #[cfg(target_arch = "aarch64")]
     Dotprod = super::aarch64::dotprod::Dotprod;
+    #[cfg(target_arch = "aarch64")]
+    I8mm = super::aarch64::i8mm::I8mm;
     #[cfg(target_arch = "x86_64")]
     Avx2 = super::x86_64::avx2::Avx2;
     #[cfg(target_arch = "x86_64")]

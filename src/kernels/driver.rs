@@ -45,6 +45,7 @@ pub struct Strip<'a> {
     pub y: *mut u8,
     pub stride: usize,
     /// [`Tile::workspace`] bytes of no particular content, aligned for vectors.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // only AVX2 prepares anything
     pub workspace: *mut u8,
 }
 

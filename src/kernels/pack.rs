@@ -74,6 +74,7 @@ impl PackedWeights {
             1 => block_of::<1>,
             2 => block_of::<2>,
             4 => block_of::<4>,
+            8 => block_of::<8>,
             32 => block_of::<32>,
             _ => block_of_any,
         };

@@ -60,6 +60,10 @@ fn chain(isa: Isa) -> Option<Chain> {
             run: aarch64::dotprod,
             macs: 16 * 16,
         }),
+        Isa::I8mm if std::arch::is_aarch64_feature_detected!("i8mm") => Some(Chain {
+            run: aarch64::i8mm,
+            macs: 16 * 32,
+        }),
         Isa::Neon => Some(Chain {
             run: aarch64::neon,
             macs: 8 * 16,
@@ -181,6 +185,32 @@ mod aarch64 {
         }
         // SAFETY: `chain` has found the dot product.
         unsafe { inner(turns) }
+    }
+
+    macro_rules! matrix {
+        ($($sum:literal)*) => { concat!($("smmla v", $sum, ".4s, v30.16b, v31.16b\n"),*) };
+    }
+
+    /// Sixteen chains of `smmla`, 32 multiply-adds each.
+    pub fn i8mm(turns: u64) {
+        // SAFETY: `chain` has found the matrix multiplication; reads and writes no memory, and every register that it
+        // changes is named.
+        unsafe {
+            asm!(
+                ".arch_extension i8mm",
+                "movi v30.16b, #0",
+                "movi v31.16b, #0",
+                "2:",
+                matrix!(0 1 2 3 4 5 6 7 16 17 18 19 20 21 22 23),
+                "subs {turns}, {turns}, #1",
+                "b.ne 2b",
+                turns = inout(reg) turns => _,
+                out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _,
+                out("v7") _, out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _,
+                out("v22") _, out("v23") _, out("v30") _, out("v31") _,
+                options(nomem, nostack),
+            );
+        }
     }
 
     macro_rules! long {

@@ -11,7 +11,7 @@ use std::arch::asm;
 
 use super::super::driver::{Strip, Tile};
 use super::super::{Layout, Storage};
-use super::epilogue::Rule;
+use super::epilogue::{Rule, finish};
 
 const CHANNELS: usize = 16;
 
@@ -197,42 +197,3 @@ tile!(2 multiply_2 strip_2 macs=2048
     (1 x1 18 "v18" 19 "v19": 4 "v4" 0, 5 "v5" 1, 6 "v6" 2, 7 "v7" 3));
 tile!(1 multiply_1 strip_1 macs=1024
     (0 x0 16 "v16" 17 "v17": 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3));
-
-/// Rounds and stores a tile's block of channels from `channel` on.
-///
-/// # Safety
-/// As [`Tile::conv`], for `N` pixels.
-#[inline(always)]
-unsafe fn finish<const N: usize>(
-    strip: &Strip,
-    rule: Rule,
-    channel: usize,
-    acc: &[[int32x4_t; 4]; N],
-) {
-    // SAFETY: the constants, outputs and residuals of a whole block are there.
-    unsafe {
-        let m = strip.multiplier.add(channel);
-        let m: [_; 4] = std::array::from_fn(|q| vld1q_f32(m.add(4 * q)));
-        let (mut y, mut r) = (strip.y.add(channel), strip.residual.wrapping_add(channel));
-        if strip.residual.is_null() {
-            for acc in acc {
-                let t = std::array::from_fn(|q| Rule::scale(acc[q], m[q]));
-                vst1q_s8(y.cast(), rule.sixteen(t));
-                y = y.wrapping_add(strip.stride);
-            }
-        } else {
-            for acc in acc {
-                let (low, high) = rule.residuals(vld1q_s8(r.cast()));
-                let t = [
-                    rule.add(Rule::scale(acc[0], m[0]), vget_low_s16(low)),
-                    rule.add(Rule::scale(acc[1], m[1]), vget_high_s16(low)),
-                    rule.add(Rule::scale(acc[2], m[2]), vget_low_s16(high)),
-                    rule.add(Rule::scale(acc[3], m[3]), vget_high_s16(high)),
-                ];
-                vst1q_s8(y.cast(), rule.sixteen(t));
-                y = y.wrapping_add(strip.stride);
-                r = r.wrapping_add(strip.stride);
-            }
-        }
-    }
-}

@@ -7,6 +7,7 @@
 use std::arch::aarch64::*;
 
 use super::super::Requant;
+use super::super::driver::Strip;
 
 /// A layer's constants, spread over vectors.
 #[derive(Clone, Copy)]
@@ -95,5 +96,44 @@ impl Rule {
     pub fn eight(&self, t: [float32x4_t; 2]) -> int8x8_t {
         // SAFETY: as in `new`.
         unsafe { vmax_s8(vqmovn_s16(self.round(t)), vget_low_s8(self.low)) }
+    }
+}
+
+/// Rounds and stores a tile's block of sixteen channels from `channel` on.
+///
+/// # Safety
+/// As `Tile::conv`, for `N` pixels.
+#[inline(always)]
+pub unsafe fn finish<const N: usize>(
+    strip: &Strip,
+    rule: Rule,
+    channel: usize,
+    acc: &[[int32x4_t; 4]; N],
+) {
+    // SAFETY: the constants, outputs and residuals of a whole block are there.
+    unsafe {
+        let m = strip.multiplier.add(channel);
+        let m: [_; 4] = std::array::from_fn(|q| vld1q_f32(m.add(4 * q)));
+        let (mut y, mut r) = (strip.y.add(channel), strip.residual.wrapping_add(channel));
+        if strip.residual.is_null() {
+            for acc in acc {
+                let t = std::array::from_fn(|q| Rule::scale(acc[q], m[q]));
+                vst1q_s8(y.cast(), rule.sixteen(t));
+                y = y.wrapping_add(strip.stride);
+            }
+        } else {
+            for acc in acc {
+                let (low, high) = rule.residuals(vld1q_s8(r.cast()));
+                let t = [
+                    rule.add(Rule::scale(acc[0], m[0]), vget_low_s16(low)),
+                    rule.add(Rule::scale(acc[1], m[1]), vget_high_s16(low)),
+                    rule.add(Rule::scale(acc[2], m[2]), vget_low_s16(high)),
+                    rule.add(Rule::scale(acc[3], m[3]), vget_high_s16(high)),
+                ];
+                vst1q_s8(y.cast(), rule.sixteen(t));
+                y = y.wrapping_add(strip.stride);
+                r = r.wrapping_add(strip.stride);
+            }
+        }
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod dotprod;
 mod epilogue;
+pub mod i8mm;
 pub mod neon;
 mod winograd;
