@@ -76,7 +76,7 @@ fuzz: need ## feed every reader of foreign bytes what libFuzzer makes up, each f
 	@cross/need.sh g++
 	fuzz/run.sh $(or $(SECONDS),30) $(TARGET)
 
-bench-arm: cross ## instructions of one inference on Cortex-A76 and A72, cycles of the inner loops: make bench-arm MODEL=BUNDLE
+bench-arm: cross ## instructions of one inference on Cortex-A76, A72 and with i8mm, cycles of the inner loops: make bench-arm MODEL=BUNDLE
 	EMIT=asm cross/build.sh
 	cross/need.sh qemu-user gcc libc6-dev python3 llvm-19
 	/usr/bin/python3 benches/arm.py $(MODEL)

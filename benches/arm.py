@@ -96,7 +96,7 @@ Written by `make bench-arm` on {date.today()}; do not edit.
 
 ## Instructions retired per inference
 
-`{DEFAULT.name}`, int8, 224 x 224, one thread, under QEMU's user mode as the core named:
+`{DEFAULT.name}`, int8, 224 x 224, one thread, under QEMU's user mode as the core named ("max": everything that QEMU knows, i8mm among it):
 a part in 24 of the difference between a run with 25 inferences and a run with 1. In brackets the instruction set that was chosen. The figures below resnetd's are
 constants, for a ResNet50 of 1000 classes (2 M multiply-adds more), counted in the same way
 and not measured again here; the last row is the least that the products alone take.
@@ -105,8 +105,8 @@ and not measured again here; the last row is the least that the products alone t
 
 ## Cycles of the inner loops
 
-By llvm-mca 19 (`neoverse-n1` stands for the Cortex-A76), one turn of each loop, everything in the first cache. The
-peak is 32 multiply-adds a cycle with SDOT on the Cortex-A76; on the Cortex-A72, 8 of 8-bit values or 4 of 16-bit
+By llvm-mca 19 (`neoverse-n1` stands for the Cortex-A76, `neoverse-n2` for those with SMMLA), one turn of each loop, everything in the first cache. The
+peak is 64 multiply-adds a cycle with SMMLA on the Neoverse N2; 32 with SDOT on the Cortex-A76; on the Cortex-A72, 8 of 8-bit values or 4 of 16-bit
 ones (`benches/mca.py` says why).
 
 {cycles}

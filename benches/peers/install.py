@@ -123,12 +123,12 @@ def build_ours():
 
 
 def make_model(engine, network):
-    """The network in the engine's format; made once, and again when the recipe changes."""
+    """The network in the engine's format: ours as shipped; else made once, and again when the recipe changes."""
+    if engine is OURS:
+        return ROOT / f"models/{network}-imagenette.nnef.tar"
     path = MODELS / f"{network}-{RECIPE}{engine.model}"
     onnx = MODELS / f"{network}-{RECIPE}.onnx"
     MODELS.mkdir(parents=True, exist_ok=True)
-    if engine is OURS:
-        return ROOT / f"models/{network}-imagenette.nnef.tar"
     once(onnx, lambda new: [PYTHON, HERE / "write_onnx.py", network, new])
     if engine.by:
         finished = path if engine.model else Path(f"{path}.bin")

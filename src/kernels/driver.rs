@@ -5,7 +5,7 @@
 //! finding each pixel's inputs, choosing what stays in the cache and the ragged edges are written
 //! once, here. Where a backend reads activations as they lie in memory, a tile's inputs are pointers
 //! into them (Dukhan, "The Indirect Convolution Algorithm", 2019); else a tile's worth of rows is
-//! gathered and converted. No picture is ever unrolled (im2col).
+//! gathered and flipped. No picture is ever unrolled (im2col).
 #![allow(unsafe_code)] // threads write disjoint parts of one output
 
 use std::ops::Range;
@@ -238,7 +238,9 @@ unsafe fn walk<T: Tile>(
     // SAFETY: `rows` points at `taps` runs of `depth` values for each pixel, the weights are packed
     // for that depth, and whole blocks of `y` and `residual` are there, or are lent.
     unsafe {
-        tile.conv(pixels, &strip);
+        if whole > 0 {
+            tile.conv(pixels, &strip);
+        }
         if whole < blocks.len() {
             let skip = whole * nr;
             strip.blocks = 1;

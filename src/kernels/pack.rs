@@ -72,7 +72,6 @@ impl PackedWeights {
         let mut data = vec![0; out_c.div_ceil(layout.nr) * block];
         let pack = match layout.kc {
             1 => block_of::<1>,
-            2 => block_of::<2>,
             4 => block_of::<4>,
             8 => block_of::<8>,
             32 => block_of::<32>,

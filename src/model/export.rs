@@ -1,13 +1,14 @@
 //! The layers of a float network as a safetensors file with torchvision's parameter names, for training programs to go
 //! on from; `import` reads it, too. What is where follows from how the layers hang together, not from their names, so
 //! blocks that were removed leave no gap. Batch normalizations are written as ones that change nothing but add the bias,
-//! with the mean and variance that their inputs have on pictures: training goes by its batches' own, which then are the same.
+//! with the mean and variance that their inputs have on pictures: training goes by its batches' own, which then are about the same.
 
 use std::collections::HashMap;
 
 use safetensors::tensor::{Dtype, TensorView};
 use tract_nnef::internal::OutletId;
 
+use super::arch::read::BATCH_NORM_EPSILON;
 use super::error::{ModelError, tract};
 use super::layers::{Convolution, Kind, Layer, Weights, Window};
 use super::prune::blocks::{Block, blocks, conv, writer};
@@ -16,8 +17,6 @@ use crate::bundle::Manifest;
 use crate::kernels::Padding;
 use crate::spec::{ChannelOrder, Interpolation};
 
-/// What PyTorch's normalizations add to a variance.
-const EPSILON: f64 = 1e-5;
 /// A deep stem's convolutions and their normalizations.
 const DEEP_STEM: [(&str, &str); 3] = [
     ("conv1.0", "conv1.1"),
@@ -297,7 +296,7 @@ impl File {
         let f32s = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v as f32).collect();
         self.vector(
             format!("{norm}.weight"),
-            f32s(&mut variance().map(|v| (v + EPSILON).sqrt())),
+            f32s(&mut variance().map(|v| (v + BATCH_NORM_EPSILON).sqrt())),
         );
         self.vector(
             format!("{norm}.bias"),

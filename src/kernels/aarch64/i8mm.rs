@@ -153,6 +153,10 @@ macro_rules! tile {
                     group!($(($a [$($x)*]: $($s)*))*),
                     group!($(($a [$($x)*]: $($s)*))*),
                     group!($(($a [$($x)*]: $($s)*))*),
+                    group!($(($a [$($x)*]: $($s)*))*),
+                    group!($(($a [$($x)*]: $($s)*))*),
+                    group!($(($a [$($x)*]: $($s)*))*),
+                    group!($(($a [$($x)*]: $($s)*))*),
                     "subs {k}, {k}, #1",
                     "b.ne 3b",
                     "// LLVM-MCA-END",
@@ -169,8 +173,8 @@ macro_rules! tile {
                     rows = inout(reg) rows => _,
                     w = inout(reg) w,
                     taps = inout(reg) taps => _,
-                    steps = in(reg) depth / (4 * GROUP),
-                    rest = in(reg) depth % (4 * GROUP) / GROUP,
+                    steps = in(reg) depth / (8 * GROUP),
+                    rest = in(reg) depth % (8 * GROUP) / GROUP,
                     k = out(reg) _,
                     $($pointer = out(reg) _,)*
                     $(out($va) _,)*
@@ -207,27 +211,27 @@ macro_rules! tile {
     };
 }
 
-tile!(6 multiply_6 strip_6 macs=3072
+tile!(6 multiply_6 strip_6 macs=6144
     (x0 x1 x2 x3 x4 x5)
     (0 24 "v24" [x0 x1]: 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3, 4 "v4" 4, 5 "v5" 5, 6 "v6" 6, 7 "v7" 7)
     (1 25 "v25" [x2 x3]: 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3, 12 "v12" 4, 13 "v13" 5, 14 "v14" 6, 15 "v15" 7)
     (2 26 "v26" [x4 x5]: 16 "v16" 0, 17 "v17" 1, 18 "v18" 2, 19 "v19" 3, 20 "v20" 4, 21 "v21" 5, 22 "v22" 6, 23 "v23" 7));
-tile!(5 multiply_5 strip_5 macs=2560
+tile!(5 multiply_5 strip_5 macs=5120
     (x0 x1 x2 x3 x4)
     (0 24 "v24" [x0 x1]: 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3, 4 "v4" 4, 5 "v5" 5, 6 "v6" 6, 7 "v7" 7)
     (1 25 "v25" [x2 x3]: 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3, 12 "v12" 4, 13 "v13" 5, 14 "v14" 6, 15 "v15" 7)
     (2 26 "v26" [x4]: 16 "v16" 0, 17 "v17" 1, 18 "v18" 2, 19 "v19" 3, 20 "v20" 4, 21 "v21" 5, 22 "v22" 6, 23 "v23" 7));
-tile!(4 multiply_4 strip_4 macs=2048
+tile!(4 multiply_4 strip_4 macs=4096
     (x0 x1 x2 x3)
     (0 24 "v24" [x0 x1]: 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3, 4 "v4" 4, 5 "v5" 5, 6 "v6" 6, 7 "v7" 7)
     (1 25 "v25" [x2 x3]: 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3, 12 "v12" 4, 13 "v13" 5, 14 "v14" 6, 15 "v15" 7));
-tile!(3 multiply_3 strip_3 macs=1536
+tile!(3 multiply_3 strip_3 macs=3072
     (x0 x1 x2)
     (0 24 "v24" [x0 x1]: 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3, 4 "v4" 4, 5 "v5" 5, 6 "v6" 6, 7 "v7" 7)
     (1 25 "v25" [x2]: 8 "v8" 0, 9 "v9" 1, 10 "v10" 2, 11 "v11" 3, 12 "v12" 4, 13 "v13" 5, 14 "v14" 6, 15 "v15" 7));
-tile!(2 multiply_2 strip_2 macs=1024
+tile!(2 multiply_2 strip_2 macs=2048
     (x0 x1)
     (0 24 "v24" [x0 x1]: 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3, 4 "v4" 4, 5 "v5" 5, 6 "v6" 6, 7 "v7" 7));
-tile!(1 multiply_1 strip_1 macs=512
+tile!(1 multiply_1 strip_1 macs=1024
     (x0)
     (0 24 "v24" [x0]: 0 "v0" 0, 1 "v1" 1, 2 "v2" 2, 3 "v3" 3, 4 "v4" 4, 5 "v5" 5, 6 "v6" 6, 7 "v7" 7));

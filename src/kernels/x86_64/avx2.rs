@@ -5,8 +5,8 @@
 //! does, and 4 * 64 * 127. So each value is cut into what is below a cap and what is above it. Products of the first fit,
 //! two or four to a sum; and after a ReLU few values are above a quarter, fewer still above half of their range. The
 //! groups of four values in which a pixel of the tile has one are listed, and only they are multiplied once more
-//! ([`Cut`]). A tile that has many takes the way without a cap, `vpmaddwd` ([`Wide`]). Which way is chosen changes how
-//! long it takes and never a bit.
+//! ([`Cut`]). A tile that has many above a quarter takes the half for its cap, and one that has many above that the way without a
+//! cap, `vpmaddwd` ([`Wide`]). Which way is chosen changes how long it takes and never a bit.
 #![allow(unsafe_code)] // intrinsics
 
 use std::arch::x86_64::*;

@@ -8,7 +8,7 @@
 
 mod graph;
 mod name;
-mod read;
+pub mod read;
 #[cfg(test)]
 mod tests;
 

@@ -7,7 +7,7 @@ use crate::model::error::ModelError;
 use crate::model::import::tensors::Tensors;
 
 /// torchvision's and timm's.
-const BATCH_NORM_EPSILON: f64 = 1e-5;
+pub const BATCH_NORM_EPSILON: f64 = 1e-5;
 /// What every such network has, whatever stands before it.
 const LANDMARK: &str = "layer1.0.conv1.weight";
 /// Where the dense layer is found: torchvision's and timm's, and those of well-known training programs.
