@@ -33,7 +33,7 @@ pub struct Strip<'a> {
     pub blocks: usize,
     /// The blocks' weights, `taps * depth * nr` each.
     pub weights: *const i8,
-    /// The backend's notes, one per group of `kc` (see [`PackedWeights::notes_from_block`]).
+    /// The backend's notes (see [`super::Notes`]).
     pub notes: *const u8,
     /// The first output channel's.
     pub bias: *const i32,

@@ -35,7 +35,7 @@ mod x86_64;
 pub use add::Add;
 pub use dispatch::{Backend, Isa, IsaError};
 pub use geometry::{Geometry, GeometryError, Padding};
-pub use pack::{Layout, PackedWeights};
+pub use pack::{Layout, Notes, PackedWeights};
 pub use quant::{Quant, QuantError, Scale, Storage, ZeroPoint};
 pub use requant::Requant;
 pub use threads::Pool;

@@ -10,8 +10,18 @@ use super::requant::WeightSum;
 pub struct Layout {
     pub nr: usize,
     pub kc: usize,
-    /// Whether the backend wants to know of each group how large its weights are.
-    pub notes: bool,
+    pub notes: Notes,
+}
+
+/// What a backend wants to know of how large the weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Notes {
+    Nothing,
+    /// Of each group: 0 where every eighth of a channel's weights sum to a magnitude whose products fit 16 bits, else 1.
+    Groups,
+    /// Of the layer: the largest value four of whose products always fit 16 bits, two neighbours in a group and as many
+    /// in the next; and the largest of which two neighbours do.
+    Caps,
 }
 
 impl Layout {
@@ -23,7 +33,7 @@ impl Layout {
         Self {
             nr,
             kc,
-            notes: false,
+            notes: Notes::Nothing,
         }
     }
 }
@@ -91,19 +101,25 @@ impl PackedWeights {
             notes: Vec::new(),
             sums: plain.chunks_exact(depth).map(sum).collect(),
         };
-        if layout.notes {
-            let groups = packed.data.chunks_exact(layout.nr * layout.kc);
-            packed.notes = groups.map(|group| note(group, layout.kc)).collect();
-        }
+        packed.notes = match layout.notes {
+            Notes::Nothing => Vec::new(),
+            Notes::Groups => {
+                let groups = packed.data.chunks_exact(layout.nr * layout.kc);
+                groups.map(|group| note(group, layout.kc)).collect()
+            }
+            Notes::Caps => caps(&packed.data, block, layout.nr * layout.kc).to_vec(),
+        };
         Ok(packed)
     }
 
-    /// For the groups of output channels `nr * block` and all after, if the layout has notes: 0 where every
-    /// eighth of a channel's weights in a group sum to a magnitude whose products fit 16 bits, else 1.
+    /// The notes that the layout asks for; those of groups from output channels `nr * block` on.
     #[inline]
     #[must_use]
     pub fn notes_from_block(&self, block: usize) -> &[u8] {
-        let groups = self.depth_padded() / self.layout.kc;
+        let groups = match self.layout.notes {
+            Notes::Groups => self.depth_padded() / self.layout.kc,
+            Notes::Nothing | Notes::Caps => 0,
+        };
         self.notes.get(block * groups..).unwrap_or_default()
     }
 
@@ -174,6 +190,31 @@ fn note(group: &[i8], kc: usize) -> u8 {
     u8::from(too_large)
 }
 
+/// The notes called [`Notes::Caps`] of blocks of so many weights, in groups of so many.
+fn caps(data: &[i8], block: usize, group: usize) -> [u8; 2] {
+    // sums of the positive ones and of the negative ones: whichever the values are, no sum of products is beyond these
+    let pair = |w: &[i8; 2]| {
+        let [a, b] = w.map(i16::from);
+        [a.max(0) + b.max(0), -(a.min(0) + b.min(0))]
+    };
+    let (mut two, mut four) = (1, 1);
+    for block in data.chunks_exact(block.max(1)) {
+        for groups in block.chunks(2 * group) {
+            let (first, second) = groups.split_at(group);
+            let (first, second) = (first.as_chunks::<2>().0, second.as_chunks::<2>().0);
+            for w in first.iter().chain(second) {
+                let [plus, minus] = pair(w);
+                two = two.max(plus).max(minus);
+            }
+            for (w, v) in first.iter().zip(second) {
+                let (w, v) = (pair(w), pair(v));
+                four = four.max(w[0] + v[0]).max(w[1] + v[1]);
+            }
+        }
+    }
+    [four.max(two), two].map(|most| u8::try_from(i16::MAX / most).unwrap_or(u8::MAX))
+}
+
 /// Packs the rows of one block whose layout has groups of `KC`.
 fn block_of<const KC: usize>(rows: &[i8], depth: usize, layout: Layout, block: &mut [i8]) {
     for (o, row) in rows.chunks_exact(depth).enumerate() {
@@ -236,6 +277,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn caps_are_what_the_largest_sums_of_weights_allow() {
+        let layout = Layout {
+            notes: Notes::Caps,
+            ..Layout::new(2, 4)
+        };
+        let caps = |plain: &[i8]| {
+            let packed = PackedWeights::new(plain, 2, plain.len() / 2, layout).unwrap();
+            packed.notes_from_block(0).to_vec()
+        };
+        assert_eq!(caps(&[127; 16]), [64, 129]);
+        assert_eq!(caps(&[-127; 16]), [64, 129]);
+        assert_eq!(
+            caps(&[127, -127, 127, -127, 127, -127, 127, -127].repeat(2)),
+            [129, 255]
+        );
+        // neighbours, and those of the next group in their place; not those of other places or channels
+        let one = [100, 20, 5, 0, 50, 30, 1, -7];
+        assert_eq!(caps(&[one, [0; 8]].concat()), [163, 255]);
+        // an odd number of groups
+        assert_eq!(caps(&[120, 100, 0, 0, 0, 0, 0, 0]), [148, 148]);
+        assert_eq!(caps(&[0; 8]), [255, 255]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::super::driver::{Strip, Tile};
-use super::super::{Layout, Storage};
+use super::super::{Layout, Notes, Storage};
 use super::epilogue::Rule;
 
 const CHANNELS: usize = 4;
@@ -33,7 +33,7 @@ impl Tile for Neon {
     const LAYOUT: Layout = Layout {
         nr: CHANNELS,
         kc: GROUP,
-        notes: true,
+        notes: Notes::Groups,
     };
     const STORAGE: Storage = Storage::Signed;
     const PIXELS: usize = 5;

@@ -2,18 +2,18 @@
 //! and still exact.
 //!
 //! `vpmaddubsw` multiplies 32 bytes at once, but adds neighbours in 16 bits, and 2 * 255 * 127 does not fit. 2 * 128 * 127
-//! does, and 4 * 64 * 127. So each value is cut into what is below a cap and what is above it. Products of the first fit,
-//! two or four to a sum; and after a ReLU few values are above a quarter, fewer still above half of their range. The
-//! groups of four values in which a pixel of the tile has one are listed, and only they are multiplied once more
-//! ([`Cut`]). A tile that has many above a quarter takes the half for its cap, and one that has many above that the way without a
-//! cap, `vpmaddwd` ([`Wide`]). Which way is chosen changes how long it takes and never a bit.
+//! does, and 4 * 64 * 127, and larger values where a layer's weights are smaller ([`Notes::Caps`]). So each value is cut into
+//! what is below a cap and what is above it. Products of the first fit, two or four to a sum; and after a ReLU few values are
+//! large. The groups of four values in which a pixel of the tile has one above the cap are listed, and only they are multiplied
+//! once more ([`Cut`]). A tile that has many above the cap of four takes that of two, and one that has many above that the way
+//! without, `vpmaddwd` ([`Wide`]). Which way is chosen changes how long it takes and never a bit.
 #![allow(unsafe_code)] // intrinsics
 
 use std::arch::x86_64::*;
 
 use super::super::driver::{Strip, Tile};
-use super::super::{Layout, Requant, Storage};
-use super::avx2_inputs::{CHANNELS, Cut, GROUP, HALF, QUARTER, STEP, Wide};
+use super::super::{Layout, Notes, Requant, Storage};
+use super::avx2_inputs::{CHANNELS, Cut, GROUP, HALF, STEP, Wide};
 use super::avx2_inputs::{broadcast, sum_pairs, workspace};
 
 /// Proof that this processor has AVX2.
@@ -28,7 +28,10 @@ impl Avx2 {
 }
 
 impl Tile for Avx2 {
-    const LAYOUT: Layout = Layout::new(CHANNELS, GROUP);
+    const LAYOUT: Layout = Layout {
+        notes: Notes::Caps,
+        ..Layout::new(CHANNELS, GROUP)
+    };
     const STORAGE: Storage = Storage::Unsigned;
     const PIXELS: usize = 5;
 
@@ -73,9 +76,10 @@ impl Tile for Avx2 {
 unsafe fn rows<const N: usize>(strip: &Strip) {
     // SAFETY: the caller's promise.
     unsafe {
-        if let Some(cut) = Cut::<N, QUARTER>::new(strip) {
+        let [four, two] = [0, 1].map(|i| *strip.notes.add(i));
+        if let Some(cut) = Cut::<N, true>::new(strip, four) {
             blocks(strip, |w, acc| cut.accumulate(w, acc));
-        } else if let Some(cut) = Cut::<N, HALF>::new(strip) {
+        } else if let Some(cut) = Cut::<N, false>::new(strip, two) {
             blocks(strip, |w, acc| cut.accumulate(w, acc));
         } else {
             let wide = Wide::<N>::new(strip);

@@ -14,10 +14,8 @@ pub const CHANNELS: usize = 16;
 pub const GROUP: usize = 4;
 /// Weights of a block for one group of values.
 pub const STEP: usize = CHANNELS * GROUP;
-/// Two products of a weight and a value up to this fit 16 bits.
+/// Two products of any weights and values up to this fit 16 bits.
 pub const HALF: u8 = 128;
-/// Four do.
-pub const QUARTER: u8 = 64;
 /// So many groups may have one entry in the list; with more of them the next way is faster.
 const FEW: usize = 5;
 /// Values looked at at once.
@@ -35,9 +33,9 @@ pub fn workspace(pixels: usize, values: usize) -> usize {
     most_listed(values) * (size_of::<u32>() + pixels * GROUP) + 2 * pixels * values
 }
 
-/// The inputs of `N` pixels, cut at `CAP`: rows of what is below, and a list of the groups of four in which some
-/// pixel has more.
-pub struct Cut<const N: usize, const CAP: u8> {
+/// The inputs of `N` pixels, cut at a cap: rows of what is below, and a list of the groups of four in which some
+/// pixel has more. If `FOUR`, four products of what is below fit 16 bits, else two.
+pub struct Cut<const N: usize, const FOUR: bool> {
     /// `[N][groups][4]`.
     below: *mut u8,
     groups: usize,
@@ -53,14 +51,14 @@ struct Above<const N: usize> {
     len: usize,
 }
 
-impl<const N: usize, const CAP: u8> Cut<N, CAP> {
+impl<const N: usize, const FOUR: bool> Cut<N, FOUR> {
     /// Cuts a strip's inputs, in its workspace. `None` if too many groups are above the cap.
     ///
     /// # Safety
     /// As `Tile::conv`, for `N` pixels.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub unsafe fn new(strip: &Strip) -> Option<Self> {
+    pub unsafe fn new(strip: &Strip, cap: u8) -> Option<Self> {
         let (depth, row) = (strip.depth, strip.taps * strip.depth);
         let most = most_listed(row);
         // SAFETY: the workspace, which is aligned, is so large.
@@ -84,14 +82,14 @@ impl<const N: usize, const CAP: u8> Cut<N, CAP> {
                 while at < depth {
                     let (from, to) = (x.map(|x| x.add(at)), tap * depth + at);
                     let (some, looked) = if at + LOOK <= depth {
-                        (cut_groups::<N, CAP>(from, below.add(to), row), LOOK)
+                        (cut_groups(cap, from, below.add(to), row), LOOK)
                     } else {
-                        (cut_group::<N, CAP>(from, below.add(to), row), GROUP)
+                        (cut_group(cap, from, below.add(to), row), GROUP)
                     };
                     if above.len + some.count_ones() as usize > groups / FEW {
                         return None;
                     }
-                    above.push_groups::<CAP>(some, from, to / GROUP);
+                    above.push_groups(cap, some, from, to / GROUP);
                     at += looked;
                 }
             }
@@ -112,7 +110,7 @@ impl<const N: usize, const CAP: u8> Cut<N, CAP> {
         // SAFETY: every group has weights, and a place in each row.
         unsafe {
             let x: [_; N] = std::array::from_fn(|p| self.below.add(p * row).cast_const());
-            let pairs = if CAP == QUARTER { self.groups / 2 } else { 0 };
+            let pairs = if FOUR { self.groups / 2 } else { 0 };
             if let (1.., Some(acc)) = (pairs, as_five(acc)) {
                 pairs_of_groups(pairs, (self.below, row), w, acc);
             } else {
@@ -140,7 +138,7 @@ impl<const N: usize> Above<N> {
     /// There is room for two entries of each, and `x` points at the groups of each pixel.
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn push_groups<const CAP: u8>(&mut self, some: u32, x: [*const u8; N], first: usize) {
+    unsafe fn push_groups(&mut self, cap: u8, some: u32, x: [*const u8; N], first: usize) {
         let mut some = some;
         while some != 0 {
             let group = some.trailing_zeros() as usize;
@@ -148,7 +146,7 @@ impl<const N: usize> Above<N> {
             // SAFETY: the caller's promise.
             unsafe {
                 let x = x.map(|x| read_group(x.add(group * GROUP)));
-                let cap = _mm_set1_epi8(CAP.cast_signed());
+                let cap = _mm_set1_epi8(cap.cast_signed());
                 self.push(first + group, x.map(|x| _mm_subs_epu8(x, cap)));
             }
         }
@@ -189,12 +187,8 @@ impl<const N: usize> Above<N> {
 /// They are readable at `x`, and writable at `to`, `row` bytes from one pixel to the next.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn cut_groups<const N: usize, const CAP: u8>(
-    x: [*const u8; N],
-    to: *mut u8,
-    row: usize,
-) -> u32 {
-    let cap = _mm256_set1_epi8(CAP.cast_signed());
+unsafe fn cut_groups<const N: usize>(cap: u8, x: [*const u8; N], to: *mut u8, row: usize) -> u32 {
+    let cap = _mm256_set1_epi8(cap.cast_signed());
     let mut most = _mm256_setzero_si256();
     for (p, x) in x.into_iter().enumerate() {
         // SAFETY: the caller's promise.
@@ -214,12 +208,8 @@ unsafe fn cut_groups<const N: usize, const CAP: u8>(
 /// As there.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn cut_group<const N: usize, const CAP: u8>(
-    x: [*const u8; N],
-    to: *mut u8,
-    row: usize,
-) -> u32 {
-    let cap = _mm_set1_epi8(CAP.cast_signed());
+unsafe fn cut_group<const N: usize>(cap: u8, x: [*const u8; N], to: *mut u8, row: usize) -> u32 {
+    let cap = _mm_set1_epi8(cap.cast_signed());
     let mut most = _mm_setzero_si128();
     for (p, x) in x.into_iter().enumerate() {
         // SAFETY: the caller's promise.
@@ -337,7 +327,7 @@ impl<const N: usize> Wide<N> {
     }
 }
 
-/// Adds the products of a group of values, up to [`HALF`] each.
+/// Adds the products of a group of values, two of which fit 16 bits.
 ///
 /// # Safety
 /// There are four values at each of `x`, and sixteen channels' weights for them at `w`.
@@ -357,7 +347,7 @@ unsafe fn step<const N: usize>(x: [*const u8; N], w: *const i8, acc: &mut [[__m2
     }
 }
 
-/// Adds the products of two groups of values, up to [`QUARTER`] each.
+/// Adds the products of two groups of values, four of which fit 16 bits.
 ///
 /// # Safety
 /// There are eight values at each of `x`, and sixteen channels' weights for them at `w`.

@@ -4,6 +4,8 @@ use crate::kernels::Requant;
 use crate::random::Random;
 
 const PIXELS: usize = 5;
+/// Four products of any weights and values up to this fit 16 bits.
+const QUARTER: u8 = 64;
 /// Whole looks, a part of one, and an odd number of groups.
 const DEPTH: usize = 140;
 
@@ -39,8 +41,8 @@ fn sums(way: usize, x: &[u8], w: &[i8]) -> Option<Vec<i32>> {
     // SAFETY: the strip has rows, weights and a workspace for five pixels.
     unsafe {
         match way {
-            0 => Cut::<PIXELS, QUARTER>::new(&strip)?.accumulate(w.as_ptr(), &mut acc),
-            1 => Cut::<PIXELS, HALF>::new(&strip)?.accumulate(w.as_ptr(), &mut acc),
+            0 => Cut::<PIXELS, true>::new(&strip, QUARTER)?.accumulate(w.as_ptr(), &mut acc),
+            1 => Cut::<PIXELS, false>::new(&strip, HALF)?.accumulate(w.as_ptr(), &mut acc),
             _ => Wide::<PIXELS>::new(&strip).accumulate(w.as_ptr(), &mut acc),
         }
     }
