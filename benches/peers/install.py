@@ -112,7 +112,7 @@ def release():
 
 def build_ours():
     say("building resnetd")
-    command(["cargo", "build", "--locked", "--release", "--features", "tools", "--manifest-path", ROOT / "Cargo.toml"])
+    command(["cargo", "build", "--locked", "--release", "--bin", "resnetd", "--manifest-path", ROOT / "Cargo.toml"])
     program = release() / "resnetd"
     version = command([program, "--version"]).split()[-1]
     try:

@@ -190,29 +190,52 @@ fn note(group: &[i8], kc: usize) -> u8 {
     u8::from(too_large)
 }
 
-/// The notes called [`Notes::Caps`] of blocks of so many weights, in groups of so many.
+/// The notes called [`Notes::Caps`] of blocks of so many weights, in groups of so many. In vectors, as every start waits
+/// for it: one pair of neighbours at a time took seven times as long.
 fn caps(data: &[i8], block: usize, group: usize) -> [u8; 2] {
-    // sums of the positive ones and of the negative ones: whichever the values are, no sum of products is beyond these
-    let pair = |w: &[i8; 2]| {
-        let [a, b] = w.map(i16::from);
-        [a.max(0) + b.max(0), -(a.min(0) + b.min(0))]
-    };
-    let (mut two, mut four) = (1, 1);
+    assert!(group.is_multiple_of(2 * LANES), "groups of whole vectors");
+    let (mut two, mut four) = ([1; LANES], [1; LANES]);
     for block in data.chunks_exact(block.max(1)) {
         for groups in block.chunks(2 * group) {
             let (first, second) = groups.split_at(group);
-            let (first, second) = (first.as_chunks::<2>().0, second.as_chunks::<2>().0);
-            for w in first.iter().chain(second) {
-                let [plus, minus] = pair(w);
-                two = two.max(plus).max(minus);
-            }
-            for (w, v) in first.iter().zip(second) {
-                let (w, v) = (pair(w), pair(v));
-                four = four.max(w[0] + v[0]).max(w[1] + v[1]);
+            let mut second = second.as_chunks().0.iter();
+            for weights in first.as_chunks().0 {
+                let mut sums = pairs(weights);
+                raise(&mut two, &sums);
+                if let Some(weights) = second.next() {
+                    let next = pairs(weights);
+                    raise(&mut two, &next);
+                    for (sum, next) in sums.as_flattened_mut().iter_mut().zip(next.as_flattened()) {
+                        *sum += next;
+                    }
+                    raise(&mut four, &sums);
+                }
             }
         }
     }
+    let [two, four] = [two, four].map(|most| most.into_iter().fold(1, i16::max));
     [four.max(two), two].map(|most| u8::try_from(i16::MAX / most).unwrap_or(u8::MAX))
+}
+
+/// Of each two neighbours what the positive ones sum to and what the negative ones do, in magnitude: whichever the
+/// values are, no sum of products is beyond these.
+#[inline(always)]
+fn pairs(weights: &[i8; 2 * LANES]) -> [[i16; LANES]; 2] {
+    let mut sums = [[0; LANES]; 2];
+    for (lane, two) in weights.as_chunks().0.iter().enumerate() {
+        let both = i16::from_le_bytes(two.map(i8::cast_unsigned));
+        let (a, b) = (both << 8 >> 8, both >> 8);
+        sums[0][lane] = a.max(0) + b.max(0);
+        sums[1][lane] = -(a.min(0) + b.min(0));
+    }
+    sums
+}
+
+#[inline(always)]
+fn raise(most: &mut [i16; LANES], sums: &[[i16; LANES]; 2]) {
+    for (lane, most) in most.iter_mut().enumerate() {
+        *most = (*most).max(sums[0][lane]).max(sums[1][lane]);
+    }
 }
 
 /// Packs the rows of one block whose layout has groups of `KC`.
@@ -283,7 +306,7 @@ mod tests {
     fn caps_are_what_the_largest_sums_of_weights_allow() {
         let layout = Layout {
             notes: Notes::Caps,
-            ..Layout::new(2, 4)
+            ..Layout::new(4, 4)
         };
         let caps = |plain: &[i8]| {
             let packed = PackedWeights::new(plain, 2, plain.len() / 2, layout).unwrap();

@@ -113,7 +113,7 @@ impl Wants {
 /// `off`.
 pub const VARIABLE: &str = "RESNETD_WINOGRAD";
 /// Bytes of transformed weights that `auto` allows: in a ResNet50, at eight times the bytes of what they
-/// replace, nine of thirteen layers, and a process of less than 60 MiB.
+/// replace, nine of thirteen layers where all gain by it, and a process of less than 60 MiB.
 const AUTO: usize = 18 << 20;
 
 /// Which layers of a network may still be transformed. Layers ask in the order in which they run, so that those with few
