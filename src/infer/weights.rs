@@ -2,7 +2,7 @@
 //! read, so that only one copy of them lives in memory; all other tensors go to tract as they are.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tract_nnef::ProtoModel;
 use tract_nnef::internal::*;
@@ -20,7 +20,19 @@ pub struct Weights {
     pub backend: Backend,
 }
 
-impl Resource for Weights {}
+/// Weights among the resources that tract's reader sees, until their layer takes them: it alone has them then, and if it
+/// packs them in another way, what they were packed in before is freed before the next layer.
+#[derive(Debug)]
+pub struct Waiting(Mutex<Option<Weights>>);
+
+impl Resource for Waiting {}
+
+impl Waiting {
+    /// Nothing, if they have been taken.
+    pub fn take(&self) -> Option<Weights> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 /// Bytes that a layer's weights may take, or four times those in the file: blocks of channels are filled
 /// up, so that few channels of great depth would take many times what the file holds.
@@ -76,11 +88,11 @@ impl Weights {
     /// The weights as they were packed.
     ///
     /// # Errors
-    /// If they have been transformed for one layer since.
+    /// If they have been packed in another way for a layer since.
     pub fn packed(&self) -> TractResult<&Arc<PackedWeights>> {
         match &self.filter {
             Filter::Direct(packed) => Ok(packed),
-            Filter::Winograd(_) => bail!("these weights were transformed for a convolution"),
+            Filter::Winograd(_) => bail!("these weights were packed for Winograd's method"),
         }
     }
 
@@ -91,7 +103,7 @@ impl Weights {
     pub fn to_tensor(&self) -> TractResult<Tensor> {
         let plain = match &self.filter {
             Filter::Direct(packed) => packed.plain(),
-            Filter::Winograd(transformed) => transformed.plain(),
+            Filter::Winograd(weights) => weights.plain(),
         };
         Tensor::from_shape(&self.shape, &plain)
     }
@@ -143,7 +155,8 @@ impl Tensors {
             (Kind::I8, &[out, rows, columns, inputs]) => {
                 let shape = [out, rows, columns, inputs];
                 let weights = Weights::pack(signed(values), shape, self.backend)?;
-                self.packed.insert(info.name.clone(), Arc::new(weights));
+                let waiting = Waiting(Mutex::new(Some(weights)));
+                self.packed.insert(info.name.clone(), Arc::new(waiting));
                 return Ok(());
             }
             (Kind::I8, _) => Tensor::from_shape(shape, signed(values))?,

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::driver::{self, Tile};
 use super::portable::Portable;
-use super::winograd::{self, Budget, Wants, Winograd};
+use super::winograd::{self, Budget, Winograd};
 use super::{Add, Conv, Dense, Filter, Layout, Pool, Storage, scalar};
 
 /// The environment variable that forces a backend.
@@ -200,13 +200,21 @@ impl Backend {
     }
 
     /// Makes a convolution ready: where the layer and `budget` allow and the backend gains by it, its
-    /// weights are transformed for Winograd's method.
+    /// weights are for Winograd's method.
     #[must_use]
     pub fn prepare(self, mut conv: Conv, budget: &Budget) -> Conv {
-        if let (Some(wants), Filter::Direct(weights)) = (self.winograd_wants(), &conv.filter)
-            && let Some(transformed) = Winograd::new(&conv, weights, wants, budget)
-        {
-            conv.filter = Filter::Winograd(transformed.into());
+        let Filter::Direct(weights) = &conv.filter else {
+            return conv;
+        };
+        let winograd = match self.0 {
+            #[cfg(target_arch = "aarch64")]
+            Kind::Neon(neon) => Winograd::new(neon, &conv, weights, budget),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(avx2) => Winograd::new(avx2, &conv, weights, budget),
+            _ => None,
+        };
+        if let Some(winograd) = winograd {
+            conv.filter = Filter::Winograd(winograd.into());
         }
         conv
     }
@@ -238,7 +246,7 @@ impl Backend {
         }
     }
 
-    /// [`Self::conv`] on weights that [`Self::prepare`] transformed.
+    /// [`Self::conv`] by Winograd's method.
     fn winograd(
         self,
         conv: (&Conv, &Winograd),
@@ -252,18 +260,7 @@ impl Backend {
             Kind::Neon(neon) => winograd::conv(neon, pool, conv, x, residual, y),
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2(avx2) => winograd::conv(avx2, pool, conv, x, residual, y),
-            _ => unreachable!("only `prepare` transforms weights, for backends that take them"),
-        }
-    }
-
-    /// How this backend wants transformed weights, if it takes them.
-    fn winograd_wants(self) -> Option<Wants> {
-        match self.0 {
-            #[cfg(target_arch = "aarch64")]
-            Kind::Neon(neon) => Some(Wants::of(neon)),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2(avx2) => Some(Wants::of(avx2)),
-            _ => None,
+            _ => unreachable!("only `prepare` makes such weights, for backends that take them"),
         }
     }
 

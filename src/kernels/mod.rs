@@ -58,7 +58,7 @@ pub struct Conv {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Filter {
     Direct(std::sync::Arc<PackedWeights>),
-    /// Transformed, for 3x3 convolutions of stride 1.
+    /// For 3x3 convolutions of stride 1.
     Winograd(std::sync::Arc<Winograd>),
 }
 

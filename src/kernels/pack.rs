@@ -19,8 +19,9 @@ pub enum Notes {
     Nothing,
     /// Of each group: 0 where every eighth of a channel's weights sum to a magnitude whose products fit 16 bits, else 1.
     Groups,
-    /// Of the layer: the largest value four of whose products always fit 16 bits, two neighbours in a group and as many
-    /// in the next; and the largest of which two neighbours do.
+    /// Of each of the values that an output is made of: how large it may be, so that its products, its neighbour's and
+    /// those in their place in the next group fit 16 bits together, whichever the output channel; and then, how large
+    /// if it is two neighbours. Groups are of four.
     Caps,
 }
 
@@ -107,7 +108,7 @@ impl PackedWeights {
                 let groups = packed.data.chunks_exact(layout.nr * layout.kc);
                 groups.map(|group| note(group, layout.kc)).collect()
             }
-            Notes::Caps => caps(&packed.data, block, layout.nr * layout.kc).to_vec(),
+            Notes::Caps => caps(&packed.data, block, layout.nr * layout.kc),
         };
         Ok(packed)
     }
@@ -192,29 +193,41 @@ fn note(group: &[i8], kc: usize) -> u8 {
 
 /// The notes called [`Notes::Caps`] of blocks of so many weights, in groups of so many. In vectors, as every start waits
 /// for it: one pair of neighbours at a time took seven times as long.
-fn caps(data: &[i8], block: usize, group: usize) -> [u8; 2] {
+fn caps(data: &[i8], block: usize, group: usize) -> Vec<u8> {
     assert!(group.is_multiple_of(2 * LANES), "groups of whole vectors");
-    let (mut two, mut four) = ([1; LANES], [1; LANES]);
+    let groups = block / group;
+    let mut two = vec![[0; LANES]; groups];
+    let mut four = vec![[0; LANES]; groups.div_ceil(2)];
     for block in data.chunks_exact(block.max(1)) {
-        for groups in block.chunks(2 * group) {
-            let (first, second) = groups.split_at(group);
+        let pairs_of_groups = block.chunks(2 * group);
+        for ((weights, two), four) in pairs_of_groups.zip(two.chunks_mut(2)).zip(&mut four) {
+            let (first, second) = weights.split_at(group);
             let mut second = second.as_chunks().0.iter();
             for weights in first.as_chunks().0 {
                 let mut sums = pairs(weights);
-                raise(&mut two, &sums);
+                raise(&mut two[0], &sums);
                 if let Some(weights) = second.next() {
                     let next = pairs(weights);
-                    raise(&mut two, &next);
+                    raise(&mut two[1], &next);
                     for (sum, next) in sums.as_flattened_mut().iter_mut().zip(next.as_flattened()) {
                         *sum += next;
                     }
-                    raise(&mut four, &sums);
                 }
+                raise(four, &sums);
             }
         }
     }
-    let [two, four] = [two, four].map(|most| most.into_iter().fold(1, i16::max));
-    [four.max(two), two].map(|most| u8::try_from(i16::MAX / most).unwrap_or(u8::MAX))
+    let four = (0..groups).map(|group| four[group / 2]);
+    four.chain(two.iter().copied())
+        .flat_map(caps_of_group)
+        .collect()
+}
+
+/// The caps of a group's four values, by sums whose lanes are the first two neighbours' and the last two's in turn.
+fn caps_of_group(sums: [i16; LANES]) -> [u8; 4] {
+    let most = |from: usize| sums.iter().skip(from).step_by(2).fold(1, |a, &b| a.max(b));
+    let [first, last] = [0, 1].map(|from| u8::try_from(i16::MAX / most(from)).unwrap_or(u8::MAX));
+    [first, first, last, last]
 }
 
 /// Of each two neighbours what the positive ones sum to and what the negative ones do, in magnitude: whichever the
@@ -310,20 +323,26 @@ mod tests {
         };
         let caps = |plain: &[i8]| {
             let packed = PackedWeights::new(plain, 2, plain.len() / 2, layout).unwrap();
-            packed.notes_from_block(0).to_vec()
+            let caps = packed.notes_from_block(0);
+            let [four, two] = [0, 1].map(|i| caps[i * caps.len() / 2..][..caps.len() / 2].to_vec());
+            (four, two)
         };
-        assert_eq!(caps(&[127; 16]), [64, 129]);
-        assert_eq!(caps(&[-127; 16]), [64, 129]);
+        assert_eq!(caps(&[127; 16]), (vec![64; 8], vec![129; 8]));
+        assert_eq!(caps(&[-127; 16]), (vec![64; 8], vec![129; 8]));
         assert_eq!(
             caps(&[127, -127, 127, -127, 127, -127, 127, -127].repeat(2)),
-            [129, 255]
+            (vec![129; 8], vec![255; 8])
         );
-        // neighbours, and those of the next group in their place; not those of other places or channels
-        let one = [100, 20, 5, 0, 50, 30, 1, -7];
-        assert_eq!(caps(&[one, [0; 8]].concat()), [163, 255]);
+        // neighbours, and those of the next group in their place; not those of other places; the worst of the channels
+        let one = [100, 120, 5, 0, 50, 30, 1, -7];
+        let other = [0, 0, 0, 0, 0, 0, 127, 127];
+        let (four, two) = caps(&[one, other].concat());
+        assert_eq!(four, [109, 109, 129, 129, 109, 109, 129, 129]);
+        assert_eq!(two, [148, 148, 255, 255, 255, 255, 129, 129]);
         // an odd number of groups
-        assert_eq!(caps(&[120, 100, 0, 0, 0, 0, 0, 0]), [148, 148]);
-        assert_eq!(caps(&[0; 8]), [255, 255]);
+        let (four, two) = caps(&[120, 100, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(four, [148, 148, 255, 255]);
+        assert_eq!(four, two);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::cell::RefCell;
 
 /// Pointers to a tile's inputs: 64 taps of 16 pixels.
 const POINTERS: usize = 1024;
-/// Gathered rows, in bytes, and what a backend makes of them, or what Winograd's method transforms at once.
-pub const ROWS: usize = 256 << 10;
+/// Gathered rows, in bytes, and what a backend makes of them, or what Winograd's method transforms at once: of the 512
+/// channels of a ResNet's last layers 16 with their weights, and four tiles.
+pub const ROWS: usize = 768 << 10;
 
 /// In this order: rows are read as vectors, and are aligned as such.
 #[repr(C, align(64))]

@@ -124,8 +124,8 @@ impl Case {
         }
     }
 
-    /// The output's values, however the backend stores them; `winograd` as RESNETD_WINOGRAD.
-    fn run(&self, backend: Backend, winograd: &str, pool: &Pool) -> Vec<u8> {
+    /// The output's values, however the backend stores them.
+    fn run(&self, backend: Backend, winograd: &Budget, pool: &Pool) -> Vec<u8> {
         let g = self.geometry;
         let storage = backend.storage();
         let weights =
@@ -152,7 +152,7 @@ impl Case {
             border: flip(&self.border, input),
             requant: requant.unwrap(),
         };
-        let conv = backend.prepare(conv, &winograd.parse().unwrap());
+        let conv = backend.prepare(conv, winograd);
         let mut y = vec![0xA5; g.output_len()];
         let residual = self.residual.map(|_| flip(&self.r, storage));
         backend.conv(
@@ -193,14 +193,22 @@ fn pool(threads: usize) -> Pool {
 
 fn check(case: &Case, backends: &[Backend], pools: &[Pool], what: &str) {
     let scalar = Backend::new(Isa::Scalar).unwrap();
-    let want = case.run(scalar, "off", &pools[0]);
+    let want = case.run(scalar, &Budget::none(), &pools[0]);
+    let winograd = [
+        "off".parse().unwrap(),
+        "all".parse().unwrap(),
+        Budget::nothing_kept(),
+    ];
     for &backend in backends.iter().filter(|&&backend| backend != scalar) {
-        for (pool, winograd) in pools.iter().flat_map(|pool| [(pool, "off"), (pool, "all")]) {
+        for (pool, winograd) in pools
+            .iter()
+            .flat_map(|pool| winograd.iter().map(move |w| (pool, w)))
+        {
             let got = case.run(backend, winograd, pool);
             if let Some(at) = (0..want.len()).find(|&i| want[i] != got[i]) {
                 let (pixel, channel) = (at / case.geometry.out_c, at % case.geometry.out_c);
                 panic!(
-                    "{} (Winograd {winograd}, {} threads) differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
+                    "{} (Winograd {winograd:?}, {} threads) differs from the reference at pixel {pixel}, channel {channel}: {} where {} is right; {what}, {:?}",
                     backend.isa(),
                     pool.threads(),
                     got[at],
@@ -235,7 +243,11 @@ fn every_backend_gives_the_bits_of_the_reference() {
 fn sums_are_neither_all_clamped_nor_all_equal() {
     // the comparison above would prove little if every output were 0 or 255
     let g = Geometry::new((9, 9), (16, 32), (3, 3), (1, 1), Padding::all(1)).unwrap();
-    let y = Case::new(g, Data::Random, 7).run(Backend::new(Isa::Scalar).unwrap(), "off", &pool(1));
+    let y = Case::new(g, Data::Random, 7).run(
+        Backend::new(Isa::Scalar).unwrap(),
+        &Budget::none(),
+        &pool(1),
+    );
     let inner = y.iter().filter(|&&v| v != 0 && v != 255).count();
     assert!(inner * 3 > y.len(), "{inner} of {} are in range", y.len());
 }

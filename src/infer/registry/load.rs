@@ -12,7 +12,7 @@ use crate::infer::qconv::{ConvParams, QConv, nhwc};
 use crate::infer::qdense::QDense;
 use crate::infer::qgroup::QGroupConv;
 use crate::infer::qpool::{QAverage, QGlobalAverage, QMaxPool};
-use crate::infer::weights::{Target, Weights};
+use crate::infer::weights::{Target, Waiting, Weights};
 use crate::kernels::{Geometry, Padding, Quant, Scale, Storage};
 
 /// The arguments of one operator of a graph.
@@ -157,8 +157,11 @@ impl Args<'_, '_, '_> {
         let label = format!("{name}_weights");
         let weights = self.builder.proto_model.resources.get(&label);
         let weights = weights
-            .and_then(|r| r.downcast_ref::<Weights>())
-            .with_context(|| format!("the archive has no 8-bit weights {label}"))?;
+            .and_then(|r| r.downcast_ref::<Waiting>())
+            .and_then(Waiting::take)
+            .with_context(|| {
+                format!("the archive has no 8-bit weights {label}, or two layers of this name")
+            })?;
         let bias = self
             .tensor(name, "bias")?
             .try_as_plain_ram()?
@@ -171,7 +174,7 @@ impl Args<'_, '_, '_> {
             .iter()
             .map(|&s| Scale::new(s))
             .collect::<Result<_, _>>()?;
-        Ok((weights.clone(), bias.into(), scales))
+        Ok((weights, bias.into(), scales))
     }
 }
 

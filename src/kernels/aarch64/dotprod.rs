@@ -11,7 +11,7 @@ use std::arch::asm;
 
 use super::super::driver::{Strip, Tile};
 use super::super::{Layout, Storage};
-use super::epilogue::{Rule, finish};
+use super::epilogue::{blocks, finish};
 
 const CHANNELS: usize = 16;
 
@@ -166,18 +166,15 @@ macro_rules! tile {
         /// As [`Tile::conv`], for this many pixels.
         #[inline(always)]
         unsafe fn $strip(strip: &Strip) {
-            let rule = Rule::new(strip.rule);
-            let mut w = strip.weights;
-            for block in 0..strip.blocks {
-                let channel = block * CHANNELS;
-                // SAFETY: the constants of a whole block are there; the rest is the caller's promise.
-                unsafe {
-                    let bias = strip.bias.add(channel);
-                    let bias = std::array::from_fn(|q| vld1q_s32(bias.add(4 * q)));
-                    let mut acc = [bias; $n];
-                    w = $multiply(strip.rows, strip.taps, strip.depth, w, &mut acc);
-                    finish(strip, rule, channel, &acc);
-                }
+            // SAFETY: the caller's promise; the constants of a whole block are there.
+            unsafe {
+                blocks::<CHANNELS, _, _>(
+                    strip,
+                    strip.weights,
+                    |bias| [std::array::from_fn(|q| vld1q_s32(bias.add(4 * q))); $n],
+                    |w, acc| $multiply(strip.rows, strip.taps, strip.depth, w, acc),
+                    |rule, channel, acc| finish(strip, rule, channel, acc),
+                );
             }
         }
     };

@@ -99,6 +99,29 @@ impl Rule {
     }
 }
 
+/// `Tile::conv`: block after block of `CHANNELS` channels begins as its biases, is multiplied and rounded. `multiply` takes
+/// where a block's weights are and says where the next one's are; `finish` has the block's first channel and its sums.
+///
+/// # Safety
+/// As `Tile::conv`; the closures may rely on it, and `bias` on a whole block's constants.
+#[inline(always)]
+pub unsafe fn blocks<const CHANNELS: usize, W, S>(
+    strip: &Strip,
+    mut w: W,
+    bias: impl Fn(*const i32) -> S,
+    multiply: impl Fn(W, &mut S) -> W,
+    finish: impl Fn(Rule, usize, &S),
+) {
+    let rule = Rule::new(strip.rule);
+    for block in 0..strip.blocks {
+        let channel = block * CHANNELS;
+        // SAFETY: there are constants for all blocks.
+        let mut acc = bias(unsafe { strip.bias.add(channel) });
+        w = multiply(w, &mut acc);
+        finish(rule, channel, &acc);
+    }
+}
+
 /// Rounds and stores a tile's block of sixteen channels from `channel` on.
 ///
 /// # Safety

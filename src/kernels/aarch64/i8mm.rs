@@ -11,7 +11,7 @@ use std::arch::asm;
 
 use super::super::driver::{Strip, Tile};
 use super::super::{Layout, Storage};
-use super::epilogue::{Rule, finish};
+use super::epilogue::{blocks, finish};
 
 const CHANNELS: usize = 16;
 /// Values of depth in a row of a matrix.
@@ -190,22 +190,24 @@ macro_rules! tile {
         /// As [`Tile::conv`], for this many pixels.
         #[inline(always)]
         unsafe fn $strip(strip: &Strip) {
-            let rule = Rule::new(strip.rule);
-            let mut w = strip.weights;
-            for block in 0..strip.blocks {
-                let channel = block * CHANNELS;
-                // SAFETY: the constants of a whole block are there; the rest is the caller's promise.
-                unsafe {
-                    let bias = strip.bias.add(channel);
-                    let bias = std::array::from_fn(|q| {
-                        let two = vld1_s32(bias.add(2 * q));
-                        vcombine_s32(two, two)
-                    });
-                    let mut acc = [bias; usize::div_ceil($n, 2)];
-                    w = $multiply(strip.rows, strip.taps, strip.depth, w, &mut acc);
-                    let acc: [_; $n] = std::array::from_fn(|p| pixel(&acc[p / 2], p % 2 == 1));
-                    finish(strip, rule, channel, &acc);
-                }
+            // SAFETY: the caller's promise; the constants of a whole block are there.
+            unsafe {
+                blocks::<CHANNELS, _, _>(
+                    strip,
+                    strip.weights,
+                    |bias| {
+                        let twice = |q| {
+                            let two = vld1_s32(bias.add(2 * q));
+                            vcombine_s32(two, two)
+                        };
+                        [std::array::from_fn(twice); usize::div_ceil($n, 2)]
+                    },
+                    |w, acc| $multiply(strip.rows, strip.taps, strip.depth, w, acc),
+                    |rule, channel, acc| {
+                        let acc: [_; $n] = std::array::from_fn(|p| pixel(&acc[p / 2], p % 2 == 1));
+                        finish(strip, rule, channel, &acc);
+                    },
+                );
             }
         }
     };

@@ -13,7 +13,7 @@ use std::arch::asm;
 
 use super::super::driver::{Strip, Tile};
 use super::super::{Layout, Notes, Storage};
-use super::epilogue::Rule;
+use super::epilogue::{Rule, blocks};
 
 const CHANNELS: usize = 4;
 const GROUP: usize = 32;
@@ -177,19 +177,18 @@ macro_rules! tile {
         /// As [`Tile::conv`], for this many pixels.
         #[inline(always)]
         unsafe fn $strip(strip: &Strip) {
-            let rule = Rule::new(strip.rule);
-            let mut w = (strip.weights, strip.notes);
-            for block in 0..strip.blocks {
-                let channel = block * CHANNELS;
-                // SAFETY: the constants of a whole block are there; the rest is the caller's promise.
-                unsafe {
-                    let zero = vdupq_n_s32(0);
-                    let bias = strip.bias.add(channel);
-                    let bias = std::array::from_fn(|c| vsetq_lane_s32::<0>(*bias.add(c), zero));
-                    let mut acc = [bias; $n];
-                    w = $multiply(strip.rows, strip.taps, strip.depth, w, &mut acc);
-                    finish(strip, rule, channel, &acc);
-                }
+            // SAFETY: the caller's promise; the constants of a whole block are there.
+            unsafe {
+                blocks::<CHANNELS, _, _>(
+                    strip,
+                    (strip.weights, strip.notes),
+                    |bias| {
+                        let zero = vdupq_n_s32(0);
+                        [std::array::from_fn(|c| vsetq_lane_s32::<0>(*bias.add(c), zero)); $n]
+                    },
+                    |w, acc| $multiply(strip.rows, strip.taps, strip.depth, w, acc),
+                    |rule, channel, acc| finish(strip, rule, channel, acc),
+                );
             }
         }
     };

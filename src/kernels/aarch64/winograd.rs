@@ -93,7 +93,6 @@ impl Vectors for Neon {
 impl Products for Neon {
     const PAIR: usize = 1;
     const TILES: usize = 5;
-    const GAINS_FROM: usize = 1;
     const STORAGE: Storage = Storage::Signed;
 
     #[inline(always)]

@@ -169,47 +169,41 @@ fn output_1d<V: Vectors>(v: V, m: [V::Sums; EDGE]) -> [V::Sums; OUT] {
 
 /// `G`, its rows scaled to integers: (1 0 0)(-1 -1 -1)(-1 1 -1)(1 2 4)(1 -2 4)(0 0 1).
 #[inline(always)]
-fn weights_1d<const L: usize>(a: &[i16; L], b: &[i16; L], c: &[i16; L]) -> [[i16; L]; EDGE] {
-    let mut out = [[0; L]; EDGE];
-    for i in 0..L {
-        let (a, b, c) = (a[i], b[i], c[i]);
-        out[0][i] = a;
-        out[1][i] = -(a + c) - b;
-        out[2][i] = b - (a + c);
-        out[3][i] = (a + 4 * c) + 2 * b;
-        out[4][i] = (a + 4 * c) - 2 * b;
-        out[5][i] = c;
-    }
-    out
+fn weights_1d<V: Vectors>(v: V, [a, b, c]: [V::Values; 3]) -> [V::Values; EDGE] {
+    let twice = v.add(b, b);
+    let second = v.sub(b, v.add(a, c));
+    let ends = v.add_times::<4>(a, c);
+    [
+        a,
+        v.sub(second, twice),
+        second,
+        v.add(ends, twice),
+        v.sub(ends, twice),
+        c,
+    ]
 }
 
-/// `G g G^T` of `L` 3x3 kernels, within 49 * 127.
-#[inline]
-#[must_use]
-pub fn weights<const L: usize>(g: &[[i16; L]; 9]) -> [[i16; L]; POINTS] {
-    let columns = [0, 1, 2].map(|j| weights_1d(&g[j], &g[3 + j], &g[6 + j]));
-    let mut points = [[0; L]; POINTS];
-    for (i, row) in points.chunks_exact_mut(EDGE).enumerate() {
-        row.copy_from_slice(&weights_1d(&columns[0][i], &columns[1][i], &columns[2][i]));
+/// `G g G^T`, within 49 * 127, of a vector of 3x3 kernels, whose nine are `step` bytes apart. Point `e` goes to
+/// `to + e * stride`.
+///
+/// # Safety
+/// There is a vector of each of the nine, and room for one at each point.
+#[inline(always)]
+pub unsafe fn weights<V: Vectors>(v: V, from: *const i8, step: usize, to: *mut i16, stride: usize) {
+    // SAFETY: the caller's promise.
+    let load = |k: usize| unsafe { v.load(from.add(k * step).cast(), 0) };
+    let column = |j: usize| weights_1d(v, [load(j), load(3 + j), load(6 + j)]);
+    let columns = [column(0), column(1), column(2)];
+    let rows = six(
+        #[inline(always)]
+        |i| [columns[0][i], columns[1][i], columns[2][i]],
+    );
+    for (i, row) in rows.into_iter().enumerate() {
+        for (j, point) in weights_1d(v, row).into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { v.store(to.add((i * EDGE + j) * stride), point) };
+        }
     }
-    points
-}
-
-/// The kernel that [`weights`] was given.
-pub fn untransformed(points: &[i16; POINTS]) -> [i16; 9] {
-    let middle = |first: i16, second: i16, last: i16| -(second + first + last);
-    let row = |i: usize| {
-        let p = &points[i * EDGE..];
-        [p[0], middle(p[0], p[1], p[5]), p[5]]
-    };
-    let (first, second, last) = (row(0), row(1), row(5));
-    let mut g = [0; 9];
-    for j in 0..3 {
-        g[j] = first[j];
-        g[3 + j] = middle(first[j], second[j], last[j]);
-        g[6 + j] = last[j];
-    }
-    g
 }
 
 #[cfg(test)]
@@ -280,10 +274,13 @@ mod tests {
             let g: [i16; 9] = std::array::from_fn(|_| draw(127));
             let d: [[i16; EDGE]; EDGE] =
                 std::array::from_fn(|_| std::array::from_fn(|_| draw(128)));
-            let u = weights(&g.map(|value| [value])).map(|[value]| value);
-            assert_eq!(untransformed(&u), g);
-            assert!(u.iter().all(|u| u.abs() <= 49 * 127));
             let byte = |value: &i16| i8::try_from(*value).unwrap().cast_unsigned();
+            let kernel = g.map(|value| [byte(&value).cast_signed(); 2]);
+            let mut u = [[0i16; 2]; POINTS];
+            // SAFETY: vectors of two values, and room for all points.
+            unsafe { weights(Plain, kernel.as_ptr().cast(), 2, u.as_mut_ptr().cast(), 2) };
+            let u = u.map(|[value, _]| value);
+            assert!(u.iter().all(|u| u.abs() <= 49 * 127));
             let bytes: Vec<[u8; 2]> = d.iter().flatten().map(|value| [byte(value); 2]).collect();
             let pixels = std::array::from_fn(|e| bytes[e].as_ptr());
             let mut points = [[0i16; 2]; POINTS];

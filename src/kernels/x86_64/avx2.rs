@@ -2,8 +2,8 @@
 //! and still exact.
 //!
 //! `vpmaddubsw` multiplies 32 bytes at once, but adds neighbours in 16 bits, and 2 * 255 * 127 does not fit. 2 * 128 * 127
-//! does, and 4 * 64 * 127, and larger values where a layer's weights are smaller ([`Notes::Caps`]). So each value is cut into
-//! what is below a cap and what is above it. Products of the first fit, two or four to a sum; and after a ReLU few values are
+//! does, and 4 * 64 * 127, and larger values where their weights are smaller ([`Notes::Caps`]). So each value is cut into
+//! what is below its cap and what is above it. Products of the first fit, two or four to a sum; and after a ReLU few values are
 //! large. The groups of four values in which a pixel of the tile has one above the cap are listed, and only they are multiplied
 //! once more ([`Cut`]). A tile that has many above the cap of four takes that of two, and one that has many above that the way
 //! without, `vpmaddwd` ([`Wide`]). Which way is chosen changes how long it takes and never a bit.
@@ -76,7 +76,7 @@ impl Tile for Avx2 {
 unsafe fn rows<const N: usize>(strip: &Strip) {
     // SAFETY: the caller's promise.
     unsafe {
-        let [four, two] = [0, 1].map(|i| *strip.notes.add(i));
+        let (four, two) = (strip.notes, strip.notes.add(strip.taps * strip.depth));
         if let Some(cut) = Cut::<N, true>::new(strip, four) {
             blocks(strip, |w, acc| cut.accumulate(w, acc));
         } else if let Some(cut) = Cut::<N, false>::new(strip, two) {

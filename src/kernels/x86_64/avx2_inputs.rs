@@ -52,13 +52,13 @@ struct Above<const N: usize> {
 }
 
 impl<const N: usize, const FOUR: bool> Cut<N, FOUR> {
-    /// Cuts a strip's inputs, in its workspace. `None` if too many groups are above the cap.
+    /// Cuts a strip's inputs, in its workspace. `None` if too many groups are above their caps.
     ///
     /// # Safety
-    /// As `Tile::conv`, for `N` pixels.
+    /// As `Tile::conv`, for `N` pixels; each value has a cap.
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub unsafe fn new(strip: &Strip, cap: u8) -> Option<Self> {
+    pub unsafe fn new(strip: &Strip, caps: *const u8) -> Option<Self> {
         let (depth, row) = (strip.depth, strip.taps * strip.depth);
         let most = most_listed(row);
         // SAFETY: the workspace, which is aligned, is so large.
@@ -81,15 +81,16 @@ impl<const N: usize, const FOUR: bool> Cut<N, FOUR> {
                 let mut at = 0;
                 while at < depth {
                     let (from, to) = (x.map(|x| x.add(at)), tap * depth + at);
+                    let caps = caps.add(to);
                     let (some, looked) = if at + LOOK <= depth {
-                        (cut_groups(cap, from, below.add(to), row), LOOK)
+                        (cut_groups(caps, from, below.add(to), row), LOOK)
                     } else {
-                        (cut_group(cap, from, below.add(to), row), GROUP)
+                        (cut_group(caps, from, below.add(to), row), GROUP)
                     };
                     if above.len + some.count_ones() as usize > groups / FEW {
                         return None;
                     }
-                    above.push_groups(cap, some, from, to / GROUP);
+                    above.push_groups(caps, some, from, to / GROUP);
                     at += looked;
                 }
             }
@@ -135,10 +136,10 @@ impl<const N: usize> Above<N> {
     /// Lists those of the groups from `first` on whose bit is set, with what of `x` is above the cap.
     ///
     /// # Safety
-    /// There is room for two entries of each, and `x` points at the groups of each pixel.
+    /// There is room for two entries of each, `x` points at the groups of each pixel and `caps` at their caps.
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn push_groups(&mut self, cap: u8, some: u32, x: [*const u8; N], first: usize) {
+    unsafe fn push_groups(&mut self, caps: *const u8, some: u32, x: [*const u8; N], first: usize) {
         let mut some = some;
         while some != 0 {
             let group = some.trailing_zeros() as usize;
@@ -146,7 +147,7 @@ impl<const N: usize> Above<N> {
             // SAFETY: the caller's promise.
             unsafe {
                 let x = x.map(|x| read_group(x.add(group * GROUP)));
-                let cap = _mm_set1_epi8(cap.cast_signed());
+                let cap = read_group(caps.add(group * GROUP));
                 self.push(first + group, x.map(|x| _mm_subs_epu8(x, cap)));
             }
         }
@@ -181,14 +182,20 @@ impl<const N: usize> Above<N> {
     }
 }
 
-/// Writes what of 32 values of each pixel is below the cap; a bit for each group in which one has more.
+/// Writes what of 32 values of each pixel is below its cap; a bit for each group in which one has more.
 ///
 /// # Safety
-/// They are readable at `x`, and writable at `to`, `row` bytes from one pixel to the next.
+/// They are readable at `x`, as are their caps, and writable at `to`, `row` bytes from one pixel to the next.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn cut_groups<const N: usize>(cap: u8, x: [*const u8; N], to: *mut u8, row: usize) -> u32 {
-    let cap = _mm256_set1_epi8(cap.cast_signed());
+unsafe fn cut_groups<const N: usize>(
+    caps: *const u8,
+    x: [*const u8; N],
+    to: *mut u8,
+    row: usize,
+) -> u32 {
+    // SAFETY: the caller's promise.
+    let cap = unsafe { _mm256_loadu_si256(caps.cast()) };
     let mut most = _mm256_setzero_si256();
     for (p, x) in x.into_iter().enumerate() {
         // SAFETY: the caller's promise.
@@ -208,8 +215,14 @@ unsafe fn cut_groups<const N: usize>(cap: u8, x: [*const u8; N], to: *mut u8, ro
 /// As there.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn cut_group<const N: usize>(cap: u8, x: [*const u8; N], to: *mut u8, row: usize) -> u32 {
-    let cap = _mm_set1_epi8(cap.cast_signed());
+unsafe fn cut_group<const N: usize>(
+    caps: *const u8,
+    x: [*const u8; N],
+    to: *mut u8,
+    row: usize,
+) -> u32 {
+    // SAFETY: the caller's promise.
+    let cap = unsafe { read_group(caps) };
     let mut most = _mm_setzero_si128();
     for (p, x) in x.into_iter().enumerate() {
         // SAFETY: the caller's promise.

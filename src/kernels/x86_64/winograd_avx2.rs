@@ -108,9 +108,17 @@ fn shift(a: __m256i, bits: u32) -> __m256i {
 impl Products for Avx2 {
     const PAIR: usize = 2;
     const TILES: usize = 6;
-    /// 28x28 pixels; at 14x14 both take the same time.
-    const GAINS_FROM: usize = 49;
     const STORAGE: Storage = Storage::Unsigned;
+
+    /// 28x28 pixels: at 14x14 both take the same time where two units multiply, and half of it where one does.
+    fn gains_from(self) -> usize {
+        let [vendor, signature] = [__cpuid(0), __cpuid(1)];
+        if has_one_multiplier([vendor.ebx, vendor.edx, vendor.ecx], signature.eax) {
+            1
+        } else {
+            49
+        }
+    }
 
     #[inline(always)]
     fn enter<R>(self, f: impl FnOnce() -> R) -> R {
@@ -154,6 +162,20 @@ impl Products for Avx2 {
     }
 }
 
+/// Whether a processor multiplies vectors of 8- or 16-bit integers in one of its units only, by CPUID's vendor and
+/// signature: AMD's Zen to Zen 2, Intel's Haswell and Broadwell (Fog, "Instruction tables": `pmaddubsw`, `pmaddwd`).
+fn has_one_multiplier(vendor: [u32; 3], signature: u32) -> bool {
+    let family = (signature >> 8 & 0xf) + (signature >> 20 & 0xff);
+    let model = signature >> 4 & 0xf | signature >> 12 & 0xf0;
+    match vendor.map(u32::to_le_bytes).as_flattened() {
+        b"AuthenticAMD" => family == 0x17,
+        b"GenuineIntel" => {
+            family == 6 && [0x3c, 0x3d, 0x3f, 0x45, 0x46, 0x47, 0x4f, 0x56].contains(&model)
+        }
+        _ => false,
+    }
+}
+
 /// # Safety
 /// As [`Products::multiply`], for `N` tiles.
 #[target_feature(enable = "avx2")]
@@ -178,6 +200,30 @@ unsafe fn products<const N: usize>(in_c: usize, v: *const i16, u: *const i16, m:
         for (half, acc) in acc.into_iter().enumerate() {
             // SAFETY: `m` has room for sixteen sums of each tile.
             unsafe { _mm256_storeu_si256(m.add(16 * p + 8 * half).cast(), acc) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_that_multiply_in_one_unit_are_known_by_family_and_model() {
+        let vendor = |name: &[u8; 12]| {
+            [0, 4, 8].map(|at| u32::from_le_bytes(name[at..at + 4].try_into().unwrap()))
+        };
+        let [amd, intel] = [b"AuthenticAMD", b"GenuineIntel"].map(vendor);
+        for (vendor, signature, one) in [
+            (amd, 0x0080_0f12, true),    // EPYC 7001, Zen
+            (amd, 0x0083_0f10, true),    // EPYC 7002, Zen 2
+            (amd, 0x00a0_0f11, false),   // EPYC 7003, Zen 3
+            (intel, 0x0003_06c3, true),  // Core i5-4590, Haswell
+            (intel, 0x0004_06f1, true),  // Xeon E5 v4, Broadwell
+            (intel, 0x0005_06e3, false), // Core i5-6500, Skylake
+            ([0; 3], 0x0080_0f12, false),
+        ] {
+            assert_eq!(has_one_multiplier(vendor, signature), one, "{signature:#x}");
         }
     }
 }

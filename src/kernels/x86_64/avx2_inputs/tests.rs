@@ -41,8 +41,10 @@ fn sums(way: usize, x: &[u8], w: &[i8]) -> Option<Vec<i32>> {
     // SAFETY: the strip has rows, weights and a workspace for five pixels.
     unsafe {
         match way {
-            0 => Cut::<PIXELS, true>::new(&strip, QUARTER)?.accumulate(w.as_ptr(), &mut acc),
-            1 => Cut::<PIXELS, false>::new(&strip, HALF)?.accumulate(w.as_ptr(), &mut acc),
+            0 => Cut::<PIXELS, true>::new(&strip, [QUARTER; DEPTH].as_ptr())?
+                .accumulate(w.as_ptr(), &mut acc),
+            1 => Cut::<PIXELS, false>::new(&strip, [HALF; DEPTH].as_ptr())?
+                .accumulate(w.as_ptr(), &mut acc),
             _ => Wide::<PIXELS>::new(&strip).accumulate(w.as_ptr(), &mut acc),
         }
     }
