@@ -44,8 +44,11 @@ impl Winograd {
         let g = &conv.geometry;
         let sums = weights.sums();
         let exact = sums.iter().all(|s| s.magnitude < MOST_WEIGHT);
+        if !fits(g) || !exact || conv.input != P::STORAGE {
+            return None;
+        }
         let gains = Grid::tiles(g).0 >= products.gains_from();
-        if !fits(g) || !exact || conv.input != P::STORAGE || !budget.wants(gains) {
+        if !budget.wants(gains) {
             return None;
         }
         let kept = budget.take(POINTS * g.in_c * g.out_c * size_of::<i16>());
