@@ -171,8 +171,11 @@ macro_rules! tile {
                 blocks::<CHANNELS, _, _>(
                     strip,
                     strip.weights,
+                    #[inline(always)]
                     |bias| [std::array::from_fn(|q| vld1q_s32(bias.add(4 * q))); $n],
+                    #[inline(always)]
                     |w, acc| $multiply(strip.rows, strip.taps, strip.depth, w, acc),
+                    #[inline(always)]
                     |rule, channel, acc| finish(strip, rule, channel, acc),
                 );
             }

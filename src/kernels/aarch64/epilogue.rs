@@ -15,7 +15,7 @@ pub struct Rule {
     output_zero: int16x8_t,
     /// As stored, 16 times: what ReLU leaves at least, or the least value.
     low: int8x16_t,
-    residual_zero: int8x8_t,
+    residual_zero: int8x16_t,
     residual_multiplier: float32x4_t,
 }
 
@@ -30,7 +30,7 @@ impl Rule {
             Self {
                 output_zero: vdupq_n_s16(zero as i16),
                 low: vdupq_n_s8((rule.low as i32 + zero) as i8),
-                residual_zero: vdup_n_s8((residual.0 - 128) as i8),
+                residual_zero: vdupq_n_s8((residual.0 - 128) as i8),
                 residual_multiplier: vdupq_n_f32(residual.1),
             }
         }
@@ -40,19 +40,7 @@ impl Rule {
     #[inline(always)]
     pub fn residual(&self, r: int8x8_t) -> int16x8_t {
         // SAFETY: as in `new`.
-        unsafe { vsubl_s8(r, self.residual_zero) }
-    }
-
-    /// Sixteen residuals less their zero point, in two halves.
-    #[inline(always)]
-    pub fn residuals(&self, r: int8x16_t) -> (int16x8_t, int16x8_t) {
-        // SAFETY: as in `new`.
-        unsafe {
-            (
-                self.residual(vget_low_s8(r)),
-                self.residual(vget_high_s8(r)),
-            )
-        }
+        unsafe { vsubl_s8(r, vget_low_s8(self.residual_zero)) }
     }
 
     /// Four sums, bias included, scaled.
@@ -69,6 +57,28 @@ impl Rule {
         unsafe {
             let r = vcvtq_f32_s32(vmovl_s16(residual));
             vaddq_f32(t, vmulq_f32(r, self.residual_multiplier))
+        }
+    }
+
+    /// Sixteen sums, bias included, scaled.
+    #[inline(always)]
+    pub fn scaled(sums: [int32x4_t; 4], multipliers: [float32x4_t; 4]) -> [float32x4_t; 4] {
+        std::array::from_fn(|q| Self::scale(sums[q], multipliers[q]))
+    }
+
+    /// Adds sixteen residuals as they are stored.
+    #[inline(always)]
+    pub fn added(&self, t: [float32x4_t; 4], residuals: int8x16_t) -> [float32x4_t; 4] {
+        // SAFETY: as in `new`.
+        unsafe {
+            let low = self.residual(vget_low_s8(residuals));
+            let high = vsubl_high_s8(residuals, self.residual_zero);
+            [
+                self.add(t[0], vget_low_s16(low)),
+                self.add(t[1], vget_high_s16(low)),
+                self.add(t[2], vget_low_s16(high)),
+                self.add(t[3], vget_high_s16(high)),
+            ]
         }
     }
 
@@ -101,6 +111,7 @@ impl Rule {
 
 /// `Tile::conv`: block after block of `CHANNELS` channels begins as its biases, is multiplied and rounded. `multiply` takes
 /// where a block's weights are and says where the next one's are; `finish` has the block's first channel and its sums.
+/// The closures want `inline(always)`: a call would take the sums through memory.
 ///
 /// # Safety
 /// As `Tile::conv`; the closures may rely on it, and `bias` on a whole block's constants.
@@ -139,20 +150,13 @@ pub unsafe fn finish<const N: usize>(
         let m: [_; 4] = std::array::from_fn(|q| vld1q_f32(m.add(4 * q)));
         let (mut y, mut r) = (strip.y.add(channel), strip.residual.wrapping_add(channel));
         if strip.residual.is_null() {
-            for acc in acc {
-                let t = std::array::from_fn(|q| Rule::scale(acc[q], m[q]));
-                vst1q_s8(y.cast(), rule.sixteen(t));
+            for &acc in acc {
+                vst1q_s8(y.cast(), rule.sixteen(Rule::scaled(acc, m)));
                 y = y.wrapping_add(strip.stride);
             }
         } else {
-            for acc in acc {
-                let (low, high) = rule.residuals(vld1q_s8(r.cast()));
-                let t = [
-                    rule.add(Rule::scale(acc[0], m[0]), vget_low_s16(low)),
-                    rule.add(Rule::scale(acc[1], m[1]), vget_high_s16(low)),
-                    rule.add(Rule::scale(acc[2], m[2]), vget_low_s16(high)),
-                    rule.add(Rule::scale(acc[3], m[3]), vget_high_s16(high)),
-                ];
+            for &acc in acc {
+                let t = rule.added(Rule::scaled(acc, m), vld1q_s8(r.cast()));
                 vst1q_s8(y.cast(), rule.sixteen(t));
                 y = y.wrapping_add(strip.stride);
                 r = r.wrapping_add(strip.stride);

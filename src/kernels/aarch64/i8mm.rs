@@ -195,6 +195,7 @@ macro_rules! tile {
                 blocks::<CHANNELS, _, _>(
                     strip,
                     strip.weights,
+                    #[inline(always)]
                     |bias| {
                         let twice = |q| {
                             let two = vld1_s32(bias.add(2 * q));
@@ -202,7 +203,9 @@ macro_rules! tile {
                         };
                         [std::array::from_fn(twice); usize::div_ceil($n, 2)]
                     },
+                    #[inline(always)]
                     |w, acc| $multiply(strip.rows, strip.taps, strip.depth, w, acc),
+                    #[inline(always)]
                     |rule, channel, acc| {
                         let acc: [_; $n] = std::array::from_fn(|p| pixel(&acc[p / 2], p % 2 == 1));
                         finish(strip, rule, channel, &acc);

@@ -182,11 +182,14 @@ macro_rules! tile {
                 blocks::<CHANNELS, _, _>(
                     strip,
                     (strip.weights, strip.notes),
+                    #[inline(always)]
                     |bias| {
                         let zero = vdupq_n_s32(0);
                         [std::array::from_fn(|c| vsetq_lane_s32::<0>(*bias.add(c), zero)); $n]
                     },
+                    #[inline(always)]
                     |w, acc| $multiply(strip.rows, strip.taps, strip.depth, w, acc),
+                    #[inline(always)]
                     |rule, channel, acc| finish(strip, rule, channel, acc),
                 );
             }

@@ -132,13 +132,7 @@ impl Products for Neon {
                 Rule::scale(sum, vld1q_f32(multiplier.add(4 * q)))
             });
             if !residual.is_null() {
-                let (low, high) = vectors.residuals(vld1q_s8(residual.cast()));
-                t = [
-                    vectors.add(t[0], vget_low_s16(low)),
-                    vectors.add(t[1], vget_high_s16(low)),
-                    vectors.add(t[2], vget_low_s16(high)),
-                    vectors.add(t[3], vget_high_s16(high)),
-                ];
+                t = vectors.added(t, vld1q_s8(residual.cast()));
             }
             vst1q_s8(y.cast(), vectors.sixteen(t));
         }
