@@ -581,6 +581,10 @@ fn the_workshop_goes_from_weights_to_a_measured_bundle() {
     ]);
     let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
     assert_eq!(evaluated["images"], 530);
+    let predicted = evaluated["predicted"].as_array().unwrap();
+    let (class, confusion) = (&predicted[0], &evaluated["confusion"]);
+    assert_eq!(predicted.len(), 530);
+    assert!(confusion[0][class.as_u64().unwrap() as usize] != 0);
     let inspected: Value =
         serde_json::from_slice(&bench.run(&["inspect", "--json", "int8.nnef.tar"]).stdout).unwrap();
     assert_eq!(inspected["accuracy"]["images"], 530, "{inspected}");

@@ -1,5 +1,6 @@
 //! Weights and biases to integers.
 
+use std::iter;
 use std::sync::Arc;
 
 use tract_nnef::internal::*;
@@ -49,6 +50,8 @@ pub struct Rounding<'a> {
     pub means: Option<&'a [f32]>,
     /// Whether scales are those of the least squared error, and not those of the largest weight.
     pub fit: bool,
+    /// Whether a plane's errors are to cancel each other (see [`balance`]).
+    pub balance: bool,
 }
 
 /// One scale per output channel; biases in units of input scale times weight scale.
@@ -65,16 +68,20 @@ pub fn round(weights: &Weights, input: Scale, rounding: Rounding) -> Result<Roun
     let filters = plain.chunks_exact(inputs * taps);
     for (o, (filter, &b)) in filters.zip(&weights.bias).enumerate() {
         let scale = scale(filter, b, input, rounding.fit)?;
+        let mut units: Vec<f32> = filter.iter().map(|&w| nearest(w, scale.get())).collect();
+        if rounding.balance {
+            let planes = units.chunks_exact_mut(taps).zip(filter.chunks_exact(taps));
+            planes.for_each(|(units, weights)| balance(units, weights, scale.get()));
+        }
         for pixel in 0..taps {
-            for c in 0..inputs {
-                rounded.push(nearest(filter[c * taps + pixel], scale.get()) as i8);
-            }
+            rounded.extend((0..inputs).map(|c| units[c * taps + pixel] as i8));
         }
         let means = rounding.means.filter(|m| m.len().is_multiple_of(inputs));
         let shift = means.map_or(0.0, |means| {
             // in groups, each part of the outputs sees its own part of the inputs
             let group = o * (means.len() / inputs) / out;
-            mean_error(filter, &means[group * inputs..][..inputs], scale.get())
+            let means = &means[group * inputs..][..inputs];
+            mean_error((filter, &units), means, scale.get())
         });
         let unit = f64::from(input.get()) * f64::from(scale.get());
         bias.push(((f64::from(b) - shift) / unit).round() as i32);
@@ -92,18 +99,30 @@ fn nearest(w: f32, scale: f32) -> f32 {
     (w / scale).round_ties_even().clamp(-127.0, 127.0)
 }
 
-/// What rounding a filter adds to its output's mean.
-fn mean_error(filter: &[f32], means: &[f32], scale: f32) -> f64 {
-    let taps = filter.len() / means.len().max(1);
-    let planes = filter.chunks_exact(taps.max(1)).zip(means);
-    planes
-        .map(|(plane, &mean)| {
-            let errors = plane
-                .iter()
-                .map(|&w| f64::from(nearest(w, scale) * scale - w));
-            errors.sum::<f64>() * f64::from(mean)
-        })
-        .sum()
+/// Rounds some of a plane's weights the other way, until its errors sum to half a unit at most. Neighbouring pixels of a
+/// picture are nearly equal: what a plane says of them is its sum, and errors of many taps that happen to have one sign are
+/// the brightness of the picture in every value, which later layers do not average away as they do noise.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a number of taps
+fn balance(units: &mut [f32], weights: &[f32], scale: f32) {
+    let errors = units.iter().zip(weights).map(|(u, w)| u - w / scale);
+    let mut errors: Vec<(usize, f32)> = errors.enumerate().collect();
+    let sum: f32 = errors.iter().map(|(_, e)| e).sum();
+    let step = sum.signum();
+    errors.sort_by(|(_, a), (_, b)| (b * step).total_cmp(&(a * step)));
+    for &(tap, _) in errors.iter().take(sum.abs().round() as usize) {
+        units[tap] = (units[tap] - step).clamp(-127.0, 127.0);
+    }
+}
+
+/// What a filter that was rounded to `units` adds to its output's mean.
+fn mean_error((filter, units): (&[f32], &[f32]), means: &[f32], scale: f32) -> f64 {
+    let taps = (filter.len() / means.len().max(1)).max(1);
+    let errors = filter
+        .iter()
+        .zip(units)
+        .map(|(w, u)| f64::from(u * scale - w));
+    let means = means.iter().flat_map(|&mean| iter::repeat_n(mean, taps));
+    errors.zip(means).map(|(e, mean)| e * f64::from(mean)).sum()
 }
 
 /// A channel's scale: the largest weight becomes 127, or, where that fits better, a little more.
@@ -135,6 +154,7 @@ fn scale(filter: &[f32], bias: f32, input: Scale, fit: bool) -> Result<Scale, Mo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     fn weights(shape: [usize; 4], values: &[f32], bias: &[f32]) -> Weights {
         Weights {
@@ -151,7 +171,7 @@ mod tests {
         // 0.014 is rounded to one hundredth: at a mean of 10 the output loses 0.04
         let rounding = Rounding {
             means: Some(&[3.0, 10.0]),
-            fit: false,
+            ..Rounding::default()
         };
         let corrected = round(&w, input, rounding).unwrap();
         assert_eq!((plain.bias[0], corrected.bias[0]), (5000, 5400));
@@ -163,7 +183,11 @@ mod tests {
         let w = weights([1, 8, 1, 1], &values, &[0.0]);
         let input = Scale::new(1.0).unwrap();
         let error = |fit| {
-            let rounded = round(&w, input, Rounding { means: None, fit }).unwrap();
+            let rounding = Rounding {
+                fit,
+                ..Rounding::default()
+            };
+            let rounded = round(&w, input, rounding).unwrap();
             let q = rounded.weights.try_as_plain_ram().unwrap();
             let q = q.as_slice::<i8>().unwrap();
             let pairs = q.iter().zip(values);
@@ -171,5 +195,56 @@ mod tests {
             errors.sum::<f32>()
         };
         assert!(error(true) <= error(false));
+    }
+
+    #[test]
+    fn a_balanced_plane_sums_as_it_did_and_no_weight_moves_by_more_than_a_unit() {
+        // all but the largest lie a little above a whole number
+        let weights: Vec<f32> = (0..49u8).map(|i| f32::from(i % 7) + 0.3).collect();
+        let mut units: Vec<f32> = weights.iter().map(|&w| nearest(w, 1.0)).collect();
+        let sum = |v: &[f32]| v.iter().sum::<f32>();
+        assert!((sum(&units) - sum(&weights)).abs() > 14.0);
+        balance(&mut units, &weights, 1.0);
+        assert!((sum(&units) - sum(&weights)).abs() <= 0.5);
+        let mut pairs = units.iter().zip(&weights);
+        assert!(pairs.all(|(u, w)| (u - w).abs() < 1.0));
+    }
+
+    #[test]
+    fn a_balanced_filter_answers_a_plain_colour_as_before_rounding() {
+        let mut random = Random::new(5);
+        let values: Vec<f32> = (0..16 * 3 * 49).map(|_| random.normal()).collect();
+        let filters = weights([16, 3, 7, 7], &values, &[0.0; 16]);
+        let means = [124.0, 116.0, 104.0];
+        let rounding = Rounding {
+            means: Some(&means),
+            balance: true,
+            ..Rounding::default()
+        };
+        let found = round(&filters, Scale::new(1.0).unwrap(), rounding).unwrap();
+        let units = found.weights.try_as_plain_ram().unwrap();
+        let units = units.as_slice::<i8>().unwrap();
+        for colour in [[255.0, 0.0, 0.0], [0.0; 3], [255.0; 3], means] {
+            // each plane's sum is wrong by half a unit at most, and the mean colour's by the bias' rounding
+            let distance = colour.iter().zip(means).map(|(c, m)| f32::abs(c - m));
+            let bound = 0.5 * distance.sum::<f32>() + 1.0;
+            for (o, scale) in found.scales.iter().map(|s| s.get()).enumerate() {
+                let exact = values[o * 147..][..147].chunks(49).zip(colour);
+                let exact: f32 = exact.map(|(w, c)| w.iter().sum::<f32>() * c).sum();
+                let pixels = units[o * 147..][..147].chunks(3);
+                let one = |p: &[i8]| {
+                    p.iter()
+                        .zip(colour)
+                        .map(|(&u, c)| f32::from(u) * c)
+                        .sum::<f32>()
+                };
+                #[allow(clippy::cast_precision_loss)] // below 2^24
+                let got = pixels.map(one).sum::<f32>() + found.bias[o] as f32;
+                assert!(
+                    (got - exact / scale).abs() < bound,
+                    "{o}, {colour:?}: {got}"
+                );
+            }
+        }
     }
 }

@@ -40,7 +40,8 @@ pub struct Args {
     /// is as often right as it is sure (SVG).
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// One JSON object: `top1` and `top5` as fractions, `images`.
+    /// One JSON object: `top1` and `top5` as fractions, `images`, `predicted` (each picture's class, in the order of their
+    /// names; without those that were `skipped`).
     #[arg(long)]
     json: bool,
     /// Find out by how much the network is too sure of itself, on every second picture.
@@ -80,7 +81,7 @@ impl Args {
                 "{}\n",
                 json!({
                     "top1": found.top1, "top5": found.top5, "images": found.images,
-                    "skipped": found.skipped, "confusion": found.confusion,
+                    "skipped": found.skipped, "confusion": found.confusion, "predicted": found.predicted,
                     "confidence": fitted.map(|f| json!({
                         "temperature": f.temperature, "error_before": f.before, "error": f.after,
                     })),

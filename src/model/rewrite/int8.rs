@@ -87,7 +87,7 @@ impl Build<'_> {
             stride: conv.window.stride,
             pad: conv.window.pad,
             border: if picture {
-                self.mean_colour()
+                self.mean_colour().into_iter().map(grey_level).collect()
             } else {
                 Vec::new()
             },
@@ -99,7 +99,12 @@ impl Build<'_> {
         };
         let rounded = if picture {
             let folded = fold_normalization(&conv.weights, self.plan.preprocessing)?;
-            round(&folded, input.scale, self.rounding(layer))?
+            let rounding = Rounding {
+                means: Some(&self.mean_colour()),
+                fit: self.plan.fit_weights,
+                balance: true,
+            };
+            round(&folded, input.scale, rounding)?
         } else {
             round(&conv.weights, input.scale, self.rounding(layer))?
         };
@@ -120,15 +125,19 @@ impl Build<'_> {
         Rounding {
             means: self.plan.means.get(&layer.input).map(|means| &means[..]),
             fit: self.plan.fit_weights,
+            balance: false,
         }
     }
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped
-    fn mean_colour(&self) -> Vec<u8> {
-        let mean = self.plan.preprocessing.mean.iter();
-        mean.map(|m| (m * 255.0).round().clamp(0.0, 255.0) as u8)
-            .collect()
+    /// What the pictures' channels are on average, as training counted them: the one mean that needs no measuring.
+    fn mean_colour(&self) -> [f32; 3] {
+        self.plan.preprocessing.mean.map(|mean| mean * 255.0)
     }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped
+fn grey_level(value: f32) -> u8 {
+    value.round().clamp(0.0, 255.0) as u8
 }
 
 fn geometry(window: Window, [rows, columns, channels]: [usize; 3]) -> Result<Geometry, ModelError> {
