@@ -67,6 +67,20 @@ class Photographs:
                 yield self.prepare(Image.open(io.BytesIO(data)).convert("RGB")).numpy()
 
 
+def as_png(photographs, path):
+    """Decoded once, so that everybody sees the same pixels: decoders of JPEG differ in them, and labels with these."""
+    with open(photographs.path, "rb") as source, tarfile.open(path, "w") as archive:
+        for member in photographs.members:
+            source.seek(member.offset_data)
+            png = io.BytesIO()
+            Image.open(io.BytesIO(source.read(member.size))).convert("RGB").save(png, "png", compress_level=1)
+            entry = tarfile.TarInfo(str(PurePosixPath(member.name).with_suffix(".png")))
+            entry.size = png.tell()
+            png.seek(0)
+            archive.addfile(entry, png)
+    return path
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--weights", "--calib", "--val"):
@@ -77,14 +91,15 @@ def main():
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found, too")
     args = parser.parse_args()
     network, prepare = check_float.load(args.weights)
-    calib, val = Photographs(args.calib, prepare), Photographs(args.val, prepare)
+    calib, val = (Photographs(path, prepare) for path in (args.calib, args.val))
     with tempfile.TemporaryDirectory() as folder:
         folder = args.keep or Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        val = Photographs(as_png(val, folder / "val.tar"), prepare)
         onnx = networks.export(network, folder / "float", 224, False)
         rows = Rows(val.truth, theirs(onnx, val))
         for name, path in int8_bundles(args, folder).items():
-            rows.add(f"ours, {name}", ours(args, path))
+            rows.add(f"ours, {name}", ours(args, path, val))
         for name in args.way or WAYS:
             how, method, narrow = WAYS[name]
             count = CALIBRATION if method == CalibrationMethod.MinMax else HISTOGRAMS
@@ -117,8 +132,8 @@ def int8_bundles(args, folder):
     return {"int8": bundle("int8"), "int8 without photographs": bundle("free")}
 
 
-def ours(args, bundle):
-    return np.array(json.loads(run(args.tool, "eval", bundle, args.val, "--json"))["predicted"])
+def ours(args, bundle, val):
+    return np.array(json.loads(run(args.tool, "eval", bundle, val.path, "--json"))["predicted"])
 
 
 def theirs(path, val):
