@@ -97,7 +97,7 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         val = Photographs(as_png(val, folder / "val.tar"), prepare)
         onnx = networks.export(network, folder / "float", 224, False)
-        rows = Rows(val.truth, theirs(onnx, val))
+        rows = Rows(args, val.truth, theirs(onnx, val))
         for name, path in int8_bundles(args, folder).items():
             rows.add(f"ours, {name}", ours(args, path, val))
         for name in args.way or WAYS:
@@ -110,10 +110,10 @@ def main():
 
 
 class Rows:
-    """What each network says of all pictures, held against the truth and the float network."""
+    """What each network says of all pictures, held against the truth and the float network; written as soon as it is known."""
 
-    def __init__(self, truth, float_labels):
-        self.truth, self.float_labels, self.rows = truth, float_labels, []
+    def __init__(self, args, truth, float_labels):
+        self.args, self.truth, self.float_labels, self.rows = args, truth, float_labels, []
         self.add("float", float_labels)
 
     def add(self, name, labels):
@@ -121,6 +121,8 @@ class Rows:
         right, same = (float((labels == other).mean()) for other in (self.truth, self.float_labels))
         self.rows.append({"name": name, "top1": right, "images": len(labels), "agreement": same})
         print(line(self.rows[-1]), flush=True)
+        if self.args.json:
+            self.args.json.write_text(json.dumps({"weights": self.args.weights.name, "rows": self.rows}, indent=1) + "\n")
 
 
 def int8_bundles(args, folder):
@@ -156,8 +158,6 @@ def line(row):
 def report(args, rows):
     print(f"\n{args.weights.name}: top-1 and the float network's label, {rows[0]['images']} photographs")
     print("\n".join(line(row) for row in rows))
-    if args.json:
-        args.json.write_text(json.dumps({"weights": args.weights.name, "rows": rows}, indent=1) + "\n")
     original, ours = rows[0], rows[1]
     best = max(row["top1"] for row in rows if row["name"].startswith("ONNX Runtime, "))
     good = {
