@@ -99,12 +99,7 @@ impl Build<'_> {
         };
         let rounded = if picture {
             let folded = fold_normalization(&conv.weights, self.plan.preprocessing)?;
-            let rounding = Rounding {
-                means: Some(&self.mean_colour()),
-                fit: self.plan.fit_weights,
-                balance: true,
-            };
-            round(&folded, input.scale, rounding)?
+            round(&folded, input.scale, self.rounding(layer))?
         } else {
             round(&conv.weights, input.scale, self.rounding(layer))?
         };
@@ -125,12 +120,12 @@ impl Build<'_> {
         Rounding {
             means: self.plan.means.get(&layer.input).map(|means| &means[..]),
             fit: self.plan.fit_weights,
-            balance: false,
+            balance: layer.input == self.plan.source,
         }
     }
 
     /// What the pictures' channels are on average, as training counted them: the one mean that needs no measuring.
-    fn mean_colour(&self) -> [f32; 3] {
+    pub(super) fn mean_colour(&self) -> [f32; 3] {
         self.plan.preprocessing.mean.map(|mean| mean * 255.0)
     }
 }

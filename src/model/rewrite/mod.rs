@@ -24,7 +24,7 @@ pub struct Plan<'a> {
     /// A scale for the output of every layer that is measured.
     pub quants: HashMap<OutletId, Quant>,
     pub preprocessing: &'a Preprocessing,
-    /// The mean of each channel of such outputs, where biases are to be corrected by them.
+    /// The mean of each channel of such outputs, where biases are to be corrected by them. The pictures' own is added.
     pub means: HashMap<OutletId, Vec<f32>>,
     /// Whether weights' scales are fitted to them (see [`super::round::Rounding`]).
     pub fit_weights: bool,
@@ -67,6 +67,8 @@ impl Build<'_> {
         // a byte stands for itself, 0 to 255
         let byte = Quant::new(1.0, 0).map_err(tract)?;
         self.plan.quants.insert(self.plan.source, byte);
+        let mean = self.mean_colour().to_vec();
+        self.plan.means.insert(self.plan.source, mean);
         for layer in layers {
             let kept = self.plan.keep_float.contains(&layer.name);
             if kept || matches!(layer.kind, Kind::Float(_)) {
