@@ -59,21 +59,25 @@ class Photographs:
     def spread(self, count):
         return [i * len(self.members) // count for i in range(min(count, len(self.members)))]
 
-    def values(self, places):
+    def pictures(self, places):
         with open(self.path, "rb") as archive:
             for place in places:
                 archive.seek(self.members[place].offset_data)
                 data = archive.read(self.members[place].size)
-                yield self.prepare(Image.open(io.BytesIO(data)).convert("RGB")).numpy()
+                yield Image.open(io.BytesIO(data)).convert("RGB")
+
+    def values(self, places):
+        for picture in self.pictures(places):
+            yield self.prepare(picture).numpy()
 
 
 def as_png(photographs, path):
     """Decoded once, so that everybody sees the same pixels: decoders of JPEG differ in them, and labels with these."""
-    with open(photographs.path, "rb") as source, tarfile.open(path, "w") as archive:
-        for member in photographs.members:
-            source.seek(member.offset_data)
+    members = photographs.members
+    with tarfile.open(path, "w") as archive:
+        for member, picture in zip(members, photographs.pictures(range(len(members)))):
             png = io.BytesIO()
-            Image.open(io.BytesIO(source.read(member.size))).convert("RGB").save(png, "png", compress_level=1)
+            picture.save(png, "png", compress_level=1)
             entry = tarfile.TarInfo(str(PurePosixPath(member.name).with_suffix(".png")))
             entry.size = png.tell()
             png.seek(0)

@@ -97,12 +97,12 @@ impl Build<'_> {
             residual,
             picture,
         };
-        let rounded = if picture {
-            let folded = fold_normalization(&conv.weights, self.plan.preprocessing)?;
-            round(&folded, input.scale, self.rounding(layer))?
+        let weights = if picture {
+            &fold_normalization(&conv.weights, self.plan.preprocessing)?
         } else {
-            round(&conv.weights, input.scale, self.rounding(layer))?
+            &conv.weights
         };
+        let rounded = round(weights, input.scale, self.rounding(layer))?;
         let (name, backend) = (layer.name.clone(), self.plan.backend);
         let rest = (rounded.bias, rounded.scales);
         if conv.groups > 1 {
