@@ -86,7 +86,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-fn too_large(limit: u64) -> io::Error {
+/// The error of a file that holds more than `limit` bytes.
+#[must_use]
+pub fn too_large(limit: u64) -> io::Error {
     io::Error::new(
         ErrorKind::FileTooLarge,
         format!("larger than {limit} bytes"),

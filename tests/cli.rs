@@ -530,7 +530,6 @@ fn a_signal_ends_the_daemon_within_a_second_and_removes_the_socket() {
 #[test]
 fn the_workshop_goes_from_weights_to_a_measured_bundle() {
     let bench = Bench::new();
-    // more pictures than calibration takes, so that some are left to compare on
     for (class, shade) in ('a'..='j').zip(1u8..) {
         let folder = bench.path("data").join(class.to_string());
         std::fs::create_dir_all(&folder).unwrap();
@@ -592,5 +591,6 @@ fn the_workshop_goes_from_weights_to_a_measured_bundle() {
     let inspected: Value =
         serde_json::from_slice(&bench.run(&["inspect", "--json", "int8.nnef.tar"]).stdout).unwrap();
     assert_eq!(inspected["accuracy"]["images"], 530, "{inspected}");
-    assert_eq!(inspected["quantization"]["images"], 512, "{inspected}");
+    // a quarter is kept to compare recipes on
+    assert_eq!(inspected["quantization"]["images"], 398, "{inspected}");
 }

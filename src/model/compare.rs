@@ -55,7 +55,7 @@ impl Compared {
 impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.rows.is_empty() {
-            return writeln!(f, "not compared: all pictures were used to measure ranges");
+            return writeln!(f, "too few pictures to compare recipes on");
         }
         let pictures = format!("on {} pictures", self.pictures);
         writeln!(f, "{pictures:50}{:>12}{:>14}", "same label", "logit error")?;

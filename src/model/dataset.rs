@@ -65,13 +65,18 @@ impl Dataset {
         } else if loose && is_picture(path) {
             set.add(path.to_owned(), String::new(), 0, found.len());
         } else {
-            let file = File::open(path).map_err(read)?;
-            set.tar(&file).map_err(read)?;
+            let (file, _) = plain_file::open(path, u64::MAX).map_err(read)?;
+            set.tar(&file, loose).map_err(read)?;
             set.archive = Some(file);
         }
         set.items.sort_by(|a, b| a.name.cmp(&b.name));
         if set.items.is_empty() {
-            return Err(set.error("no JPEG or PNG in folders, one per class".into()));
+            let where_ = if loose {
+                ""
+            } else {
+                " in folders, one per class"
+            };
+            return Err(set.error(format!("no JPEG or PNG{where_}")));
         }
         Ok(set)
     }
@@ -110,13 +115,14 @@ impl Dataset {
         self.add(path, class.to_owned(), 0, size);
     }
 
-    fn tar(&mut self, file: &File) -> std::io::Result<()> {
+    fn tar(&mut self, file: &File, loose: bool) -> std::io::Result<()> {
         let mut archive = tar::Archive::new(file);
         for entry in archive.entries_with_seek()? {
             let entry = entry?;
             if entry.header().entry_type().is_file() {
                 let name = entry.path()?.into_owned();
-                if let Some(class) = name.parent().map(last).filter(|c| !c.is_empty()) {
+                let class = name.parent().map(last).unwrap_or_default();
+                if loose || !class.is_empty() {
                     self.add(name, class, entry.raw_file_position(), entry.size());
                 }
             }
@@ -125,8 +131,7 @@ impl Dataset {
     }
 
     fn add(&mut self, name: PathBuf, class: String, offset: u64, size: u64) {
-        let taken = is_picture(&name) && size <= MAX_PICTURE;
-        if taken && self.items.len() < MAX_PICTURES {
+        if is_picture(&name) && self.items.len() < MAX_PICTURES {
             self.items.push(Item {
                 class,
                 name,
@@ -171,12 +176,15 @@ impl Dataset {
     /// The bytes of picture `index`.
     ///
     /// # Errors
-    /// If they cannot be read.
+    /// If they cannot be read, or are more than a photograph has.
     pub fn read(&self, index: usize) -> std::io::Result<Vec<u8>> {
         let item = &self.items[index];
         let Some(archive) = &self.archive else {
             return plain_file::read(&item.name, MAX_PICTURE);
         };
+        if item.size > MAX_PICTURE {
+            return Err(plain_file::too_large(MAX_PICTURE));
+        }
         let mut bytes = vec![0; usize::try_from(item.size).unwrap_or(0)];
         archive.read_exact_at(&mut bytes, item.offset)?;
         Ok(bytes)
@@ -205,6 +213,9 @@ impl Dataset {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
+        if folders.first() == Some(&"") {
+            return Err(self.error("some pictures lie in no class's folder".into()));
+        }
         let by_name = |folder: &str| labels.iter().position(|l| l == folder);
         let class_of: Box<dyn Fn(&str) -> Option<usize>> =
             if folders.iter().all(|f| by_name(f).is_some()) {

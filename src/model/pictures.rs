@@ -8,10 +8,10 @@ use crate::random::Random;
 /// Discs before a picture is full; later ones are hidden.
 const MOST: usize = 4000;
 
-/// Endless square pictures, RGB, the same for the same seed.
-pub fn dead_leaves(size: usize, seed: u64) -> impl Iterator<Item = Vec<u8>> {
+/// As many square pictures as anybody wants, RGB, the same for the same seed.
+pub fn dead_leaves(size: usize, seed: u64) -> impl ExactSizeIterator<Item = Vec<u8>> + Send {
     let mut random = Random::new(seed);
-    std::iter::repeat_with(move || picture(size, &mut random))
+    (0..usize::MAX).map(move |_| picture(size, &mut random))
 }
 
 /// Discs from front to back, until no pixel is left.

@@ -15,9 +15,10 @@ use super::judge::Judge;
 use super::pictures;
 use super::profile::Profile;
 use super::recipe::Recipe;
+use super::sample::{is_of_one_colour, to_keep, warn_of_few};
 use super::save;
 use super::sensitivity::Sensitivity;
-use super::sweep::sweep;
+use super::sweep::{sweep, sweep_made};
 use crate::bundle::{Bundle, Manifest, Quantization};
 use crate::infer::EngineError;
 use crate::infer::engine::{normalization, normalize, read_graph};
@@ -25,6 +26,8 @@ use crate::infer::registry::OPERATORS;
 use crate::kernels::Backend;
 use crate::random::Random;
 
+/// What the progress bar says.
+const MEASURING: &str = "measuring activations";
 /// Pictures that ranges are measured on.
 const CALIBRATION: usize = 512;
 /// Other pictures that recipes are compared on.
@@ -48,6 +51,7 @@ pub struct Calibrated {
     /// The pictures that were measured, as places in their set.
     measured: Vec<usize>,
     images: usize,
+    skipped: usize,
     backend: Backend,
     pub(super) keep_float: BTreeSet<String>,
     effort: Effort,
@@ -59,7 +63,7 @@ impl Calibrated {
     /// Runs the float network at `path` over a spread of `set`'s pictures.
     ///
     /// # Errors
-    /// If the bundle is not a float ResNet, or the pictures cannot be read.
+    /// If the bundle is not a float ResNet, the pictures cannot be read, or nothing is on them.
     pub fn measure(path: &Path, set: &Dataset, effort: Effort) -> Result<Self, ModelError> {
         Self::measure_bundle(&Bundle::open(path, OPERATORS)?, set, effort)
     }
@@ -79,17 +83,19 @@ impl Calibrated {
             found.each = found.time()?;
         }
         let most = effort.pictures(CALIBRATION, TO_MEASURE, found.each);
-        let chosen = set.spread(most, &[]);
+        let chosen = set.spread(most.min(set.len() - to_keep(set.len())), &[]);
         let float = found.runner();
         let swept = sweep(
-            "measuring activations",
+            MEASURING,
             (set, &chosen),
             &found.manifest.preprocessing,
             || Ok(found.profiles.clone()),
-            |profiles, picture| float(picture, profiles).map(|_| ()),
+            |profiles, picture| float(picture, profiles).map(|_| is_of_one_colour(picture)),
         )?;
         drop(float);
+        warn_of_few(set, swept.results.iter().map(|(_, one_colour)| *one_colour))?;
         found.images = swept.results.len();
+        found.skipped = swept.skipped;
         found.measured = chosen;
         found.data = set
             .path
@@ -97,11 +103,16 @@ impl Calibrated {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        for state in swept.states {
-            let sums = found.profiles.iter_mut().zip(state);
+        found.add(swept.states);
+        Ok(found)
+    }
+
+    /// What each core measured.
+    fn add(&mut self, states: Vec<Vec<Profile>>) {
+        for state in states {
+            let sums = self.profiles.iter_mut().zip(state);
             sums.for_each(|(sum, p)| sum.merge(p));
         }
-        Ok(found)
     }
 
     fn open(bundle: &Bundle) -> Result<Self, ModelError> {
@@ -120,6 +131,7 @@ impl Calibrated {
             data: String::new(),
             measured: Vec::new(),
             images: 0,
+            skipped: 0,
             backend,
             keep_float: BTreeSet::new(),
             effort: Effort::WHOLE,
@@ -176,6 +188,12 @@ impl Calibrated {
     #[must_use]
     pub fn images(&self) -> usize {
         self.images
+    }
+
+    /// Pictures that could not be read.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.skipped
     }
 
     /// The int8 graph after `recipe`.
@@ -243,18 +261,20 @@ impl Calibrated {
 /// If the bundle is not a float ResNet.
 pub fn on_pictures(
     bundle: &Bundle,
-    pictures: impl Iterator<Item = Vec<u8>>,
+    pictures: impl ExactSizeIterator<Item = Vec<u8>> + Send,
     data: &str,
 ) -> Result<Bundle, ModelError> {
     let mut found = Calibrated::open(bundle)?;
-    let (float, mut profiles, mut images) = (found.runner(), found.profiles.clone(), 0);
-    for picture in pictures {
-        float(&picture, &mut profiles)?;
-        images += 1;
-    }
+    let (float, images) = (found.runner(), pictures.len());
+    let states = sweep_made(
+        MEASURING,
+        pictures,
+        || Ok(found.profiles.clone()),
+        |profiles, picture| float(picture, profiles).map(|_| ()),
+    )?;
     drop(float);
-    (found.profiles, found.images) = (profiles, images);
-    found.data = data.into();
+    found.add(states);
+    (found.images, found.data) = (images, data.into());
     found.bundle(Recipe::DEFAULT, bundle.manifest.name.clone())
 }
 

@@ -32,7 +32,70 @@ pub fn sweep<S: Send, R: Send>(
     make: impl Fn() -> Result<S, ModelError> + Sync,
     visit: impl Fn(&mut S, &[u8]) -> Result<R, ModelError> + Sync,
 ) -> Result<Swept<S, R>, ModelError> {
+    let refused = |reason: String| ModelError::Dataset {
+        path: set.path.clone(),
+        reason,
+    };
     let bar = progress(indices.len(), what);
+    let make = || {
+        let preprocessor = Preprocessor::new(preprocessing).map_err(|e| refused(e.to_string()))?;
+        let picture = vec![0; preprocessor.output_len()];
+        Ok((make()?, preprocessor, picture))
+    };
+    let swept = on_all_cores(&bar, make, |(state, preprocessor, picture), at| {
+        let index = indices[at];
+        if let Err(reason) = prepare(set, index, preprocessor, picture) {
+            bar.suspend(|| log::warn!("{} skipped: {reason}", set.name(index).display()));
+            return Ok(None);
+        }
+        Ok(Some((index, visit(state, picture)?)))
+    })?;
+    if swept.skipped * 10 > indices.len() {
+        let (skipped, all) = (swept.skipped, indices.len());
+        return Err(refused(format!(
+            "{skipped} of {all} pictures cannot be read"
+        )));
+    }
+    Ok(Swept {
+        results: swept.results,
+        states: swept.states.into_iter().map(|(state, ..)| state).collect(),
+        skipped: swept.skipped,
+    })
+}
+
+/// As [`sweep`], over pictures that are made as they are needed.
+///
+/// # Errors
+/// If `make` or `visit` fails.
+pub fn sweep_made<S: Send>(
+    what: &str,
+    pictures: impl ExactSizeIterator<Item = Vec<u8>> + Send,
+    make: impl Fn() -> Result<S, ModelError> + Sync,
+    visit: impl Fn(&mut S, &[u8]) -> Result<(), ModelError> + Sync,
+) -> Result<Vec<S>, ModelError> {
+    let count = pictures.len();
+    let pictures = Mutex::new(pictures);
+    let next = || {
+        pictures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next()
+    };
+    let swept = on_all_cores(&progress(count, what), make, |state, at| {
+        next()
+            .map(|picture| Ok((at, visit(state, &picture)?)))
+            .transpose()
+    })?;
+    Ok(swept.states)
+}
+
+/// Visits 0 to the bar's length, each by whichever core is free; what gives nothing was skipped.
+fn on_all_cores<S: Send, R: Send>(
+    bar: &ProgressBar,
+    make: impl Fn() -> Result<S, ModelError> + Sync,
+    visit: impl Fn(&mut S, usize) -> Result<Option<(usize, R)>, ModelError> + Sync,
+) -> Result<Swept<S, R>, ModelError> {
+    let count = usize::try_from(bar.length().unwrap_or(0)).unwrap_or(0);
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Swept {
         results: Vec::new(),
@@ -41,19 +104,15 @@ pub fn sweep<S: Send, R: Send>(
     });
     let work = || -> Result<(), ModelError> {
         let mut state = make()?;
-        let mut preprocessor =
-            Preprocessor::new(preprocessing).map_err(|e| ModelError::Dataset {
-                path: set.path.clone(),
-                reason: e.to_string(),
-            })?;
-        let mut picture = vec![0; preprocessor.output_len()];
         let (mut results, mut skipped) = (Vec::new(), 0);
-        while let Some(&index) = indices.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(reason) = prepare(set, index, &mut preprocessor, &mut picture) {
-                bar.suspend(|| log::warn!("{} skipped: {reason}", set.name(index).display()));
-                skipped += 1;
-            } else {
-                results.push((index, visit(&mut state, &picture)?));
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                break;
+            }
+            match visit(&mut state, at)? {
+                Some(result) => results.push(result),
+                None => skipped += 1,
             }
             bar.inc(1);
         }
@@ -63,11 +122,10 @@ pub fn sweep<S: Send, R: Send>(
         found.skipped += skipped;
         Ok(())
     };
-    let cores = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(indices.len().max(1));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let cores = 0..cores.min(count.max(1));
+        let workers: Vec<_> = cores.map(|_| scope.spawn(work)).collect();
         workers
             .into_iter()
             .try_for_each(|w| w.join().unwrap_or_else(|_| Err(panicked())))
@@ -75,17 +133,6 @@ pub fn sweep<S: Send, R: Send>(
     bar.finish_and_clear();
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     found.results.sort_by_key(|(index, _)| *index);
-    if found.skipped * 10 > indices.len() {
-        let reason = format!(
-            "{} of {} pictures cannot be read",
-            found.skipped,
-            indices.len()
-        );
-        return Err(ModelError::Dataset {
-            path: set.path.clone(),
-            reason,
-        });
-    }
     Ok(found)
 }
 

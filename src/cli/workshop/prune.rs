@@ -29,7 +29,7 @@ where the folders are the labels' as for `eval`, of those that get the right one
 pub struct Args {
     /// The float bundle.
     bundle: PathBuf,
-    /// Pictures like those that the network will see: a folder of folders, or a tar archive of one.
+    /// Pictures like those that the network will see: a folder of them or of folders of them, or a tar archive of one.
     #[arg(long, value_name = "FOLDER|TAR")]
     calib: PathBuf,
     #[command(flatten)]
@@ -85,7 +85,7 @@ fn macs(text: &str) -> Result<u64, &'static str> {
 
 impl Args {
     pub fn run(self) -> Result<(), Failure> {
-        let set = Dataset::open(&self.calib)?;
+        let set = Dataset::open_loose(&self.calib)?;
         let name = super::name_of(&self.out);
         let found = prune::prune(&self.bundle, &set, &self.goal.target(), name)?;
         if let Some(path) = &self.safetensors {

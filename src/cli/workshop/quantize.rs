@@ -33,7 +33,7 @@ squared error goes when this layer alone is left in float (--keep-float).")]
 pub struct Args {
     /// The float bundle.
     bundle: PathBuf,
-    /// Pictures like those that the network will see: a folder of folders, or a tar archive of one.
+    /// Pictures like those that the network will see: a folder of them or of folders of them, or a tar archive of one.
     #[arg(long, value_name = "FOLDER|TAR")]
     #[arg(required_unless_present = "data_free")]
     calib: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub struct Args {
     /// A layer that is to stay float, as `resnetd inspect` names it; may be given several times.
     #[arg(long, value_name = "LAYER")]
     keep_float: Vec<String>,
-    /// One JSON object: `method`, `images`, `recipes`, and with --report `layers`.
+    /// One JSON object: `method`, `images`, `skipped`, `recipes`, and with --report `layers`.
     #[arg(long)]
     json: bool,
     /// Where the int8 bundle goes.
@@ -66,6 +66,7 @@ fn minutes(text: &str) -> Result<Duration, &'static str> {
 /// What was found on the way to a bundle.
 #[derive(Default)]
 struct Found {
+    skipped: usize,
     compared: Option<Compared>,
     sensitivity: Option<Sensitivity>,
 }
@@ -73,7 +74,7 @@ struct Found {
 impl Args {
     pub fn run(self) -> Result<(), Failure> {
         let (bundle, found) = match &self.calib {
-            Some(calib) => self.on_pictures(&Dataset::open(calib)?)?,
+            Some(calib) => self.on_pictures(&Dataset::open_loose(calib)?)?,
             None => {
                 let mut float = Bundle::open(&self.bundle, OPERATORS).map_err(ModelError::from)?;
                 float.manifest.name = super::name_of(&self.out);
@@ -91,13 +92,14 @@ impl Args {
         let how = how.map_or_else(String::new, |q| {
             format!("{} on {} pictures", q.method, q.images)
         });
+        let note = found.note();
         let report = if self.report {
             found.table()
         } else {
             String::new()
         };
         super::show(format_args!(
-            "{report}{}: int8, {how}\n",
+            "{report}{}: int8, {how}{note}\n",
             self.out.display()
         ))
     }
@@ -113,6 +115,7 @@ impl Args {
             .then(|| calibrated.sensitivity(set, best))
             .transpose()?;
         let found = Found {
+            skipped: calibrated.skipped(),
             compared: Some(compared),
             sensitivity,
         };
@@ -122,7 +125,7 @@ impl Args {
 
 impl Found {
     fn json(&self) -> serde_json::Value {
-        let mut out = json!({});
+        let mut out = json!({ "skipped": self.skipped });
         if let Some(compared) = &self.compared {
             let rows = compared.rows.iter().map(|(recipe, v)| {
                 let recipe = recipe.to_string();
@@ -145,6 +148,18 @@ impl Found {
             out["layers_on"] = json!(found.pictures);
         }
         out
+    }
+
+    /// What is to be said of the pictures.
+    fn note(&self) -> String {
+        let mut note = String::new();
+        if self.skipped > 0 {
+            let _ = write!(note, ", {} skipped", self.skipped);
+        }
+        if self.compared.as_ref().is_some_and(|c| c.rows.is_empty()) {
+            note += "; too few to compare recipes on";
+        }
+        note
     }
 
     fn table(&self) -> String {
