@@ -155,6 +155,52 @@ fn without_safetensors_the_pytorch_file_is_fetched() {
 }
 
 #[test]
+fn what_a_repository_does_not_have_is_not_asked_for_again_without_a_network() {
+    let bin = fs::read(common::golden("tiny.pth")).unwrap();
+    let (home, server) = (
+        Home::new(),
+        serve(vec![("/a/b/resolve/main/pytorch_model.bin", bin)]),
+    );
+    let arguments = ["a/b", "--float", "-o", "b.nnef.tar"];
+    let first = home.pull(&server.url, &arguments);
+    let asked = server.asked.lock().unwrap().len();
+    assert_eq!(asked, 3);
+    let again = home.pull("http://127.0.0.1:9", &arguments);
+    // what was read both times is no ResNet
+    for output in [first, again] {
+        assert!(
+            text(&output.stderr).contains("layer1.0.conv1.weight"),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn without_photographs_the_bundle_is_int8_all_the_same_and_what_that_costs_is_said() {
+    let (home, server) = (
+        Home::new(),
+        serve(vec![
+            ("/timm/tiny.test/resolve/main/model.safetensors", weights()),
+            ("/timm/tiny.test/resolve/main/config.json", CONFIG.into()),
+        ]),
+    );
+    let output = home.pull(&server.url, &["timm/tiny.test", "-o", "tiny.nnef.tar"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(
+        said.contains("int8, ranges by minmax") && said.contains("--calib"),
+        "{said}"
+    );
+    let bundle = Bundle::open(&home.path("tiny.nnef.tar"), OPERATORS).unwrap();
+    let found = bundle.manifest.quantization.unwrap();
+    assert_eq!(
+        (found.images, &*found.calibration),
+        (64, "no pictures: dead leaves")
+    );
+}
+
+#[test]
 fn a_file_that_is_not_torchvisions_is_an_error_and_not_kept() {
     let (home, server) = (
         Home::new(),

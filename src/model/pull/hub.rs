@@ -4,6 +4,7 @@
 //! time, trusts the server's headers as file names, and panics where they are strange.
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 
 use hf_hub::api::sync::ApiBuilder;
@@ -12,6 +13,7 @@ use hf_hub::{Cache, Repo};
 use super::fetch::{self, Fetched, Request};
 use super::{MAX_WEIGHTS, Weights};
 use crate::model::error::ModelError;
+use crate::plain_file;
 
 /// The weights' file, the first that the hub has.
 const FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
@@ -35,18 +37,9 @@ pub fn weights(name: &str) -> Result<Weights, ModelError> {
         cache: Cache::from_env(),
         repo,
     };
-    let path = match hub.file(FILES[0], MAX_WEIGHTS) {
-        Err(error) if is_missing(&error) => hub.file(FILES[1], MAX_WEIGHTS)?,
-        other => other?,
-    };
-    let config = match hub.file(CONFIG, MAX_CONFIG) {
-        Ok(path) => Some(path),
-        Err(error) if is_missing(&error) => None,
-        Err(error) => return Err(error),
-    };
     Ok(Weights {
-        path,
-        config,
+        path: hub.weights()?,
+        config: hub.config()?,
         resize: None,
     })
 }
@@ -71,6 +64,51 @@ struct Hub {
 }
 
 impl Hub {
+    /// Whichever of the files is here, else the first that the hub has.
+    fn weights(&self) -> Result<PathBuf, ModelError> {
+        let cached = self.cache.repo(self.repo.clone());
+        if let Some(path) = FILES.iter().find_map(|name| cached.get(name)) {
+            return Ok(path);
+        }
+        match self.file(FILES[0], MAX_WEIGHTS) {
+            Err(error) if is_missing(&error) => self.file(FILES[1], MAX_WEIGHTS),
+            other => other,
+        }
+    }
+
+    /// The configuration; nothing where the repository has none, now or when the hub was last asked.
+    fn config(&self) -> Result<Option<PathBuf>, ModelError> {
+        let error = match self.file(CONFIG, MAX_CONFIG) {
+            Ok(path) => return Ok(Some(path)),
+            Err(error) => error,
+        };
+        let mark = self.mark_of_absence(CONFIG);
+        if is_missing(&error) {
+            if let Some(mark) = mark.filter(|mark| !mark.exists())
+                && let Err(error) = mark
+                    .parent()
+                    .map_or(Ok(()), fs::create_dir_all)
+                    .and_then(|()| fs::write(&mark, b""))
+            {
+                log::debug!("{}: {error}", mark.display());
+            }
+            return Ok(None);
+        }
+        if mark.is_some_and(|mark| mark.exists()) {
+            return Ok(None);
+        }
+        Err(error)
+    }
+
+    /// The empty file that says of another one that the repository does not have it; Python's library writes the same.
+    fn mark_of_absence(&self, name: &str) -> Option<PathBuf> {
+        let root = self.cache.path().join(self.repo.folder_name());
+        let commit = plain_file::read_text(&root.join("refs").join(BRANCH), 64).ok()?;
+        let commit = commit.trim();
+        let known = is_hex(commit) || commit == BRANCH;
+        known.then(|| root.join(".no_exist").join(commit).join(name))
+    }
+
     /// A file of the repository: from the cache, or from the hub.
     fn file(&self, name: &str, limit: u64) -> Result<PathBuf, ModelError> {
         let cached = self.cache.repo(self.repo.clone());
