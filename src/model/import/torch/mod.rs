@@ -3,6 +3,7 @@
 //! older weights). Nothing is unpacked to disk, nothing is called ([`pickle`]), and nothing is allocated that the
 //! file does not hold.
 
+mod globals;
 mod pickle;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,8 @@ use std::rc::Rc;
 use half::{bf16, f16};
 use zip::{CompressionMethod, ZipArchive};
 
-use self::pickle::{Kind, Pickle, Storage, Tensor, Value};
+use self::globals::Kind;
+use self::pickle::{Pickle, Storage, Tensor, Value};
 use super::tensors::{Tensors, is_counter};
 use crate::model::error::ModelError;
 

@@ -1,12 +1,15 @@
 //! Reads a pickle as plain data. Python's pickles are programs that may call anything; this interpreter knows the
 //! instructions that state dicts consist of and a handful of names, of which it makes dictionaries and descriptions
-//! of tensors itself. Anything else is refused by its name, and nothing is ever called.
+//! of tensors itself. Of what training programs put beside the weights (arguments, numbers of NumPy, paths) nothing is
+//! made at all. Anything else is refused by its name, and nothing is ever called.
 //!
 //! Values are small and own nothing: containers lie in an arena and are named by their number. So a pickle that
 //! nests, repeats itself or leads in circles costs what its bytes cost, and no recursion. What tensors hold is
 //! [`super`]'s business.
 
 use std::collections::HashMap;
+
+use super::globals::{Global, Kind, global};
 
 /// Instructions in one pickle; the state dict of a ResNet152 takes some 40,000.
 const MAX_STEPS: usize = 1 << 20;
@@ -30,33 +33,6 @@ pub enum Value<'a> {
     Tensor(usize),
     /// Between what an instruction takes and what lies below it.
     Mark,
-}
-
-/// A name that may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Global {
-    /// `dict`, `OrderedDict`, `defaultdict`.
-    Dict,
-    /// A list, a tuple, or `torch.Size`, which is one.
-    List,
-    /// Another plain type.
-    Plain,
-    /// Makes a tensor of a storage, an offset, sizes and strides.
-    Tensor,
-    /// A tensor that was trained.
-    Parameter,
-    Storage(Kind),
-}
-
-/// What a storage's numbers are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    F64,
-    F32,
-    F16,
-    Bf16,
-    /// No weights: called so, with so many bytes each.
-    Other(&'static str, usize),
 }
 
 /// Numbers of one kind behind each other, under the name that the file gives them.
@@ -86,18 +62,6 @@ pub struct Pickle<'a> {
     pub tensors: Vec<Tensor>,
     /// How many bytes it took.
     pub length: usize,
-}
-
-impl Kind {
-    #[must_use]
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F64 => 8,
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
-            Self::Other(_, bytes) => bytes,
-        }
-    }
 }
 
 impl Tensor {
@@ -135,37 +99,6 @@ pub fn read(bytes: &[u8]) -> Result<Pickle<'_>, String> {
         }
     }
     Err(format!("it has more than {MAX_STEPS} instructions"))
-}
-
-/// The global that `module.name` means.
-fn global(module: &str, name: &str) -> Result<Global, String> {
-    let storage = |kind| Ok(Global::Storage(kind));
-    match (module, name) {
-        ("collections", "OrderedDict" | "defaultdict") | ("builtins" | "__builtin__", "dict") => {
-            Ok(Global::Dict)
-        }
-        ("builtins" | "__builtin__", "list" | "tuple" | "set") | ("torch", "Size") => {
-            Ok(Global::List)
-        }
-        ("builtins" | "__builtin__", "int" | "float" | "bool" | "str") => Ok(Global::Plain),
-        ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor") => Ok(Global::Tensor),
-        ("torch._utils", "_rebuild_parameter") => Ok(Global::Parameter),
-        ("torch", "DoubleStorage") => storage(Kind::F64),
-        ("torch", "FloatStorage") => storage(Kind::F32),
-        ("torch", "HalfStorage") => storage(Kind::F16),
-        ("torch", "BFloat16Storage") => storage(Kind::Bf16),
-        ("torch", "LongStorage") => storage(Kind::Other("int64", 8)),
-        ("torch", "IntStorage") => storage(Kind::Other("int32", 4)),
-        ("torch", "ShortStorage") => storage(Kind::Other("int16", 2)),
-        ("torch", "CharStorage") => storage(Kind::Other("int8", 1)),
-        ("torch", "ByteStorage") => storage(Kind::Other("uint8", 1)),
-        ("torch", "BoolStorage") => storage(Kind::Other("bool", 1)),
-        _ => Err(format!(
-            "it calls {}.{}: only tensors are read; save the network's state_dict() alone",
-            module.escape_debug(),
-            name.escape_debug()
-        )),
-    }
 }
 
 struct Machine<'a> {
@@ -365,10 +298,11 @@ impl<'a> Machine<'a> {
         } else {
             self.above_mark()?
         };
-        let Value::List(list) = self.top()? else {
-            return Err("it appends to what is no list".into());
-        };
-        self.found.lists[list].extend(values);
+        match self.top()? {
+            Value::List(list) => self.found.lists[list].extend(values),
+            Value::None => {}
+            _ => return Err("it appends to what is no list".into()),
+        }
         Ok(())
     }
 
@@ -379,10 +313,11 @@ impl<'a> Machine<'a> {
         } else {
             pairs(&self.above_mark()?)?
         };
-        let Value::Dict(dict) = self.top()? else {
-            return Err("it sets items of what is no dictionary".into());
-        };
-        self.found.dicts[dict].extend(items);
+        match self.top()? {
+            Value::Dict(dict) => self.found.dicts[dict].extend(items),
+            Value::None => {}
+            _ => return Err("it sets items of what is no dictionary".into()),
+        }
         Ok(())
     }
 
@@ -488,12 +423,12 @@ impl<'a> Machine<'a> {
         ))
     }
 
-    /// What an object's attributes would be set to; a dictionary's are not needed.
+    /// What an object's attributes would be set to; none of them are needed.
     fn build(&mut self) -> Result<(), String> {
         self.pop()?;
         match self.top()? {
-            Value::Dict(_) => Ok(()),
-            _ => Err("it sets attributes of what is no dictionary".into()),
+            Value::Dict(_) | Value::None => Ok(()),
+            _ => Err("it sets attributes of what has none".into()),
         }
     }
 

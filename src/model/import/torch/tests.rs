@@ -178,7 +178,7 @@ fn what_a_pickle_would_call_is_named_and_not_called() {
         ("builtins", "eval"),
         ("builtins", "getattr"),
         ("torch.serialization", "load"),
-        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy.testing._private.utils", "runstring"),
         ("torchvision.models.resnet", "ResNet"),
     ] {
         let pickle = Writer::new().global(module, name);
@@ -191,6 +191,35 @@ fn what_a_pickle_would_call_is_named_and_not_called() {
         // by the newer instruction, whose names are values
         let stacked = Writer::new().text(module).text(name).raw(&[0x93]).done();
         assert!(refused(&stacked).contains(&wanted));
+    }
+}
+
+#[test]
+fn what_training_programs_keep_beside_the_weights_is_left_alone() {
+    let with = |beside: fn(Writer) -> Writer| {
+        let writer = Writer::new().raw(b"}").text("model").raw(b"}").text("x");
+        let writer = writer.tensor(2, 0, &[2], &[1]).raw(b"ss").text("beside");
+        beside(writer).raw(b"s.").0
+    };
+    let namespace: fn(Writer) -> Writer = |w| {
+        let w = w.global("argparse", "Namespace").raw(b")\x81}");
+        w.text("lr").raw(b"G").raw(&[0; 8]).raw(b"sb")
+    };
+    let scalar: fn(Writer) -> Writer = |w| {
+        let w = w.global("numpy.core.multiarray", "scalar");
+        let w = w
+            .global("numpy", "dtype")
+            .raw(b"(")
+            .text("f8")
+            .raw(b"\x89\x88tR(NtbK\x00\x86R");
+        w.raw(b"0")
+            .global("collections", "deque")
+            .raw(b")R(K\x01K\x02e")
+    };
+    for beside in [namespace, scalar] {
+        let mut tensors = read_from(&older(&with(beside), &[1.0, 2.0])).unwrap();
+        assert_eq!(tensors.take("x", 1).unwrap().1, [1.0, 2.0]);
+        tensors.finish().unwrap();
     }
 }
 
