@@ -93,3 +93,29 @@ fn both_spellings_of_a_quantized_network_say_what_onnx_runtime_says() {
         }
     }
 }
+
+#[test]
+fn timms_configuration_beside_a_graph_says_how_pictures_were_prepared() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["tiny_script.onnx", "tiny_qdq.onnx"] {
+        let path = folder.path().join(file);
+        std::fs::copy(common::golden(file), &path).unwrap();
+        let config = r#"{"architecture": "resnet18", "input_size": [3, 32, 32], "crop_pct": 0.8,
+            "mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.25], "label_names": ["a", "b", "c", "d", "e"]}"#;
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let options = Options {
+            name: "tiny".into(),
+            ..Options::default()
+        };
+        let found = import(&path, &options).unwrap();
+        let manifest = found.bundle.manifest;
+        let prepared = manifest.preprocessing;
+        assert_eq!(
+            (prepared.resize, prepared.mean),
+            (40, [0.5, 0.4, 0.3]),
+            "{file}"
+        );
+        assert_eq!(manifest.labels, ["a", "b", "c", "d", "e"], "{file}");
+        assert_eq!(found.assumed, [""; 0], "{file}");
+    }
+}

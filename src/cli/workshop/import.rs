@@ -94,12 +94,34 @@ impl Args {
         let imported = import::import(&self.file, &options)?;
         imported.bundle.write(&self.out)?;
         super::show(format_args!(
-            "{}: {}\n{}",
+            "{}: {}\n{}{}",
             self.out.display(),
             described(&imported),
+            assumed(&imported),
             slow(&imported.float_layers)
         ))
     }
+}
+
+/// What was taken for granted of the preprocessing.
+fn assumed(imported: &Imported) -> String {
+    if imported.assumed.is_empty() {
+        return String::new();
+    }
+    let p = &imported.bundle.manifest.preprocessing;
+    let list = |v: [f32; 3]| format!("{},{},{}", v[0], v[1], v[2]);
+    let value = |key: &str| match key {
+        "resize" => p.resize.to_string(),
+        "crop" => p.crop.to_string(),
+        "mean" => list(p.mean),
+        _ => list(p.std),
+    };
+    let flags = imported
+        .assumed
+        .iter()
+        .map(|key| format!(" --{key} {}", value(key)));
+    let flags: String = flags.collect();
+    format!("the file does not say how its pictures were prepared; taken as usual:{flags}\n")
 }
 
 /// Which layers will not be int8, and why.

@@ -51,7 +51,7 @@ impl Options {
         let resize = first(self.resize, meta, "resize", number)?;
         let kind = first(self.interpolation, meta, "interpolation", interpolation)?;
         let found = Preprocessing {
-            resize: resize.unwrap_or(IMAGENET.resize.max(crop)),
+            resize: resize.unwrap_or_else(|| customary(crop)),
             crop,
             fit: first(None, meta, "fit", fit)?.unwrap_or_default(),
             interpolation: kind.unwrap_or(IMAGENET.interpolation),
@@ -67,12 +67,39 @@ impl Options {
         Ok(found)
     }
 
-    /// What timm's configuration says: the one that was named, or a `config.json` in the weights' folder, if it is
-    /// timm's.
+    /// What neither the user nor the metadata says, by the names of the flags.
+    pub(super) fn assumed(&self, meta: &Metadata) -> Vec<&'static str> {
+        let given = [
+            ("resize", self.resize.is_some()),
+            ("crop", self.crop.is_some()),
+            ("mean", self.mean.is_some()),
+            ("std", self.std.is_some()),
+        ];
+        let unknown = |(key, given): &(&'static str, bool)| !given && !meta.contains_key(*key);
+        given
+            .iter()
+            .filter(|e| unknown(e))
+            .map(|(key, _)| *key)
+            .collect()
+    }
+
+    /// A file's own metadata, and where it says nothing timm's configuration: the one that was named, or a `config.json`
+    /// in the file's folder, if it is timm's.
     ///
     /// # Errors
     /// If one was named and cannot be read, or it says what we cannot do.
-    pub(super) fn beside(&self, weights: &Path) -> Result<Metadata, ModelError> {
+    pub(super) fn with_beside(
+        &self,
+        weights: &Path,
+        mut own: Metadata,
+    ) -> Result<Metadata, ModelError> {
+        for (key, value) in self.beside(weights)? {
+            own.entry(key).or_insert(value);
+        }
+        Ok(own)
+    }
+
+    fn beside(&self, weights: &Path) -> Result<Metadata, ModelError> {
         let path = match &self.config {
             Some(path) => path.clone(),
             None => weights.with_file_name("config.json"),
@@ -83,6 +110,12 @@ impl Options {
             Err(error) => Err(ModelError::Read { path, error }),
         }
     }
+}
+
+/// The shorter side that a square of `crop` is customarily cut from: 256 for 224.
+fn customary(crop: u32) -> u32 {
+    let (whole, part) = (u64::from(IMAGENET.resize), u64::from(IMAGENET.crop));
+    u32::try_from(u64::from(crop) * whole / part).unwrap_or(u32::MAX)
 }
 
 /// What the user says, else what the metadata says under `key`, if anything.
@@ -276,6 +309,21 @@ mod tests {
         let found = options.preprocessing(&timm(RESNET50_A1).unwrap()).unwrap();
         assert_eq!((found.resize, found.crop), (235, 160));
         assert_eq!(found.interpolation, Interpolation::Bilinear);
+    }
+
+    #[test]
+    fn what_nobody_says_is_imagenets_custom_and_can_be_told() {
+        let options = Options {
+            crop: Some(112),
+            ..Options::default()
+        };
+        let found = options.preprocessing(&Metadata::default()).unwrap();
+        assert_eq!((found.resize, found.crop), (128, 112));
+        assert_eq!(
+            options.assumed(&Metadata::default()),
+            ["resize", "mean", "std"]
+        );
+        assert_eq!(options.assumed(&timm(RESNET50_A1).unwrap()), [""; 0]);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct Imported {
     pub bundle: Bundle,
     /// The labels are the built-in ones: the network has as many classes as ImageNet, and nobody gave any.
     pub imagenet_labels: bool,
+    /// What nobody said of the preprocessing, by the names of the flags: ImageNet's customs.
+    pub assumed: Vec<&'static str>,
     /// What no int8 operator covers, and tract will run in float also once the bundle is quantized.
     pub float_layers: Vec<FloatLayer>,
 }
@@ -112,6 +114,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
         float_layers,
         bundle: save::bundle(path, read.graph, manifest)?,
         imagenet_labels: read.imagenet_labels,
+        assumed: read.assumed,
     })
 }
 
@@ -138,17 +141,16 @@ struct Network {
     labels: Vec<String>,
     imagenet_labels: bool,
     preprocessing: Preprocessing,
+    assumed: Vec<&'static str>,
     activation: Activation,
     /// It came so; then the graph is one of our operators.
     quantized: bool,
 }
 
 fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
-    let (tensors, mut metadata) = tensors_of(path, &bytes)?;
+    let (tensors, metadata) = tensors_of(path, &bytes)?;
     drop(bytes);
-    for (key, value) in options.beside(path)? {
-        metadata.entry(key).or_insert(value);
-    }
+    let metadata = options.with_beside(path, metadata)?;
     let net = Resnet::from_tensors(tensors)?;
     let (labels, imagenet_labels) = labels(options, &metadata, net.classes())?;
     let preprocessing = options.preprocessing(&metadata)?;
@@ -157,6 +159,7 @@ fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Networ
         arch: net.arch(),
         labels,
         imagenet_labels,
+        assumed: options.assumed(&metadata),
         preprocessing,
         activation: Activation::Softmax,
         quantized: false,
@@ -167,10 +170,10 @@ fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network,
     let bad = refused(path);
     let file = onnx::open(path, &bytes).map_err(bad)?;
     drop(bytes);
-    let metadata = file.metadata.clone();
+    let metadata = options.with_beside(path, file.metadata.clone())?;
     let preprocessing = options.preprocessing(&metadata)?;
     if file.is_quantized() {
-        return from_integers(path, &file, options, preprocessing);
+        return from_integers(path, &file, (options, &metadata), preprocessing);
     }
     let read = file.network(preprocessing.crop as usize).map_err(bad)?;
     from_floats(read, options, preprocessing, &metadata)
@@ -219,6 +222,7 @@ fn from_floats(
         arch: read.arch,
         labels,
         imagenet_labels,
+        assumed: options.assumed(metadata),
         preprocessing,
         activation: read.activation.unwrap_or(Activation::Softmax),
         quantized: false,
@@ -229,11 +233,17 @@ fn from_floats(
 fn from_integers(
     path: &Path,
     file: &onnx::File,
-    options: &Options,
+    (options, metadata): (&Options, &Metadata),
     preprocessing: Preprocessing,
 ) -> Result<Network, ModelError> {
     let bad = refused(path);
     let read = file.quantized(preprocessing.crop as usize).map_err(bad)?;
+    if read.clipped() > 0 {
+        let (path, clipped) = (path.display(), read.clipped());
+        log::warn!(
+            "{path}: {clipped} weights are -128, which the kernels do not have, and became -127"
+        );
+    }
     let backend = Backend::selected().map_err(EngineError::from)?;
     let graph = read.graph(&preprocessing, backend);
     let graph = graph.map_err(|(name, reason)| ModelError::Lower {
@@ -242,12 +252,13 @@ fn from_integers(
         reason,
     })?;
     let classes = read.layers.last().map_or(0, |l| l.shape[0]);
-    let (labels, imagenet_labels) = labels(options, &file.metadata, classes)?;
+    let (labels, imagenet_labels) = labels(options, metadata, classes)?;
     Ok(Network {
         graph,
         arch: onnx::quantized_arch(&read),
         labels,
         imagenet_labels,
+        assumed: options.assumed(metadata),
         preprocessing,
         activation: read.activation.unwrap_or(Activation::Softmax),
         quantized: true,

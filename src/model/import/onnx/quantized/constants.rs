@@ -75,6 +75,15 @@ impl<'a> Constants<'a> {
         Quant::new(scale, zero).map_err(|e| e.to_string())
     }
 
+    /// Positive scales, one or several.
+    pub fn scales(&self, node: &NodeProto, slot: usize) -> Result<Vec<f32>, String> {
+        let scales = floats(self.needed(node, slot, "scale")?)?;
+        if !scales.iter().all(|s| s.is_finite() && *s > 0.0) {
+            return Err("its scales must be positive".into());
+        }
+        Ok(scales)
+    }
+
     /// The integers at `slot` with the scale and zero point of `scale` and `scale + 1`, as `DequantizeLinear` reads
     /// them; floats there are rounded as `QuantizeLinear` does.
     pub fn integers(
@@ -84,10 +93,7 @@ impl<'a> Constants<'a> {
         (scale, axis): (usize, i64),
     ) -> Result<Integers, String> {
         let tensor = self.needed(node, slot, "weights")?;
-        let scales = floats(self.needed(node, scale, "scale")?)?;
-        if !scales.iter().all(|s| s.is_finite() && *s > 0.0) {
-            return Err("its scales must be positive".into());
-        }
+        let scales = self.scales(node, scale)?;
         let dims: Vec<usize> = tensor
             .dims
             .iter()
@@ -114,7 +120,28 @@ impl<'a> Constants<'a> {
         if zeros.is_empty() || zeros.len() != 1 && zeros.len() != scales.len() {
             return Err("its zero points do not fit its scales".into());
         }
-        let values = integers(tensor)?.into_iter().enumerate();
+        let stored = if tensor.data_type == DataType::Float as i32 {
+            let signed = self
+                .get(node, scale + 1)
+                .is_some_and(|z| z.data_type == DataType::Int8 as i32);
+            let (least, most) = if signed { (-128, 127) } else { (0, 255) };
+            let round = |(i, v): (usize, f32)| {
+                let units = (v / scales[of(scales.len(), i)]).round_ties_even();
+                #[allow(clippy::cast_possible_truncation)] // a cast holds to i32's range
+                let units = units as i32;
+                units
+                    .saturating_add(zeros[of(zeros.len(), i)])
+                    .clamp(least, most)
+            };
+            let values = floats(tensor)?;
+            if !values.iter().all(|v| v.is_finite()) {
+                return Err("a weight is not finite".into());
+            }
+            values.into_iter().enumerate().map(round).collect()
+        } else {
+            integers(tensor)?
+        };
+        let values = stored.into_iter().enumerate();
         let values = values
             .map(|(i, v)| v.saturating_sub(zeros[of(zeros.len(), i)]))
             .collect();
@@ -165,12 +192,14 @@ impl Integers {
                 "its weights have scales for their inputs; quantize per output channel".into(),
             );
         }
-        let small = |v: &i32| i8::try_from(*v).ok().filter(|v| *v != i8::MIN);
+        // PyTorch's scales make the largest weight 127.5, which becomes -128 where it is negative
+        let clipped = self.values.iter().filter(|v| **v == -128).count();
+        let small = |v: &i32| i8::try_from((*v).max(-127)).ok().filter(|_| *v >= -128);
         let values: Option<Vec<i8>> = self.values.iter().map(small).collect();
         let values = values.ok_or_else(|| {
             let far = self.values.iter().copied().max_by_key(|v| v.unsigned_abs()).unwrap_or(0);
             format!(
-                "a weight is {far} from its zero point and at most 127 is read; quantize weights to QInt8 symmetrically"
+                "a weight is {far} from its zero point, which 8 bits do not hold; quantize weights to QInt8 symmetrically"
             )
         })?;
         let mut scales = self.scales;
@@ -183,6 +212,7 @@ impl Integers {
             values,
             scales,
             bias,
+            clipped,
         })
     }
 }

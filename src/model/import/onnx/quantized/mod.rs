@@ -4,8 +4,8 @@
 //! Two spellings are read. In QDQ files float operators stand between `DequantizeLinear` and `QuantizeLinear`
 //! (`walk.rs`, `float.rs`); in QOperator files one operator does it all (`fused.rs`). `constants.rs` reads weights and
 //! scales, `attributes.rs` windows; `build.rs` makes an int8 graph of the list.
-//! Activations are u8 here: i8 is moved by 128. Weights are i8 around zero; others are re-expressed where that is
-//! exact, and else refused.
+//! Activations are u8 here: i8 is moved by 128. Weights are i8 around zero, from -127; others are re-expressed where that is
+//! exact, and else refused, but for -128, which becomes -127.
 
 mod attributes;
 mod build;
@@ -18,6 +18,8 @@ mod walk;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weights_tests;
 
 use super::layers::{Divisor, Place, Shape, Window};
 use crate::kernels::Quant;
@@ -32,6 +34,18 @@ pub struct QuantizedNetwork {
     pub layers: Vec<QuantizedLayer>,
     /// What the file does with its logits, where it says so.
     pub activation: Option<Activation>,
+}
+
+impl QuantizedNetwork {
+    /// Weights that were -128 and are -127.
+    #[must_use]
+    pub fn clipped(&self) -> usize {
+        let clipped = |layer: &QuantizedLayer| match &layer.kind {
+            Kind::Conv { weights, .. } | Kind::Dense(weights) => weights.clipped,
+            _ => 0,
+        };
+        self.layers.iter().map(clipped).sum()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -78,4 +92,6 @@ pub struct Weights {
     pub scales: Vec<f32>,
     /// In units of the input's scale times the weights'.
     pub bias: Vec<i32>,
+    /// Values that were -128, which the kernels do not have, and are -127.
+    pub clipped: usize,
 }

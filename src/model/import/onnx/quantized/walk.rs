@@ -113,7 +113,7 @@ impl<'a> Walk<'a> {
     pub fn floats(&self, node: &NodeProto, slot: usize) -> Result<Place, String> {
         match self.value(node, slot)? {
             Value::Floats(place) => Ok(place),
-            _ => Err("its input is not quantized; quantize the whole network".into()),
+            _ => Err("its input is not quantized: networks that are int8 in parts are not read; quantize it whole, or import the float one".into()),
         }
     }
 
@@ -155,10 +155,7 @@ impl<'a> Walk<'a> {
 
     fn quantize(&mut self, node: &'a NodeProto) -> Result<Value, String> {
         if self.constants.get(node, 0).is_some() {
-            return Err(
-                "its weights are floats; store them as integers (fold constants when exporting)"
-                    .into(),
-            );
+            return self.weights(node);
         }
         let quant = self.constants.quant(node, 1)?;
         let value = match self.value(node, 0)? {
@@ -191,20 +188,29 @@ impl<'a> Walk<'a> {
 
     fn dequantize(&mut self, node: &'a NodeProto) -> Result<Value, String> {
         if self.constants.get(node, 0).is_some() {
-            let axis = node.get_attr_opt("axis").map_err(text)?.unwrap_or(1);
-            return Ok(Value::Weights(self.constants.integers(
-                node,
-                0,
-                (1, axis),
-            )?));
+            return self.weights(node);
         }
-        let Value::Integers(place) = self.value(node, 0)? else {
-            return Err("it reads what is not quantized".into());
+        let place = match self.value(node, 0)? {
+            Value::Integers(place) => place,
+            Value::Weights(weights) if self.constants.scales(node, 1)? == weights.scales => {
+                return Ok(Value::Weights(weights));
+            }
+            Value::Weights(_) => {
+                return Err("its scale is not the one that the weights were rounded with".into());
+            }
+            _ => return Err("it reads what is not quantized".into()),
         };
         if self.constants.quant(node, 1)? != self.quant(place)? {
             return Err("its scale is not the one that its input was rounded with".into());
         }
         Ok(Value::Floats(place))
+    }
+
+    /// Constants, as integers or as floats that are rounded to them (fake quantization keeps them so).
+    fn weights(&self, node: &NodeProto) -> Result<Value, String> {
+        let axis = node.get_attr_opt("axis").map_err(text)?.unwrap_or(1);
+        let read = self.constants.integers(node, 0, (1, axis))?;
+        Ok(Value::Weights(read))
     }
 
     /// Arithmetic on shapes.
