@@ -60,6 +60,8 @@ pub const OPERATORS: &[&str] = &[
     "div",
     "sigmoid",
     "tanh",
+    "leaky_relu",
+    "tract_core_hard_swish",
 ];
 
 /// tract's reader and writer of graphs, with our operators. Files are not its business: [`super::weights`] brings

@@ -36,7 +36,11 @@ const OPERATORS: &[&str] = &[
     "Gather",
     "Gemm",
     "GlobalAveragePool",
+    "GlobalMaxPool",
+    "HardSigmoid",
+    "HardSwish",
     "Identity",
+    "LeakyRelu",
     "MatMul",
     "Max",
     "MaxPool",
@@ -53,6 +57,7 @@ const OPERATORS: &[&str] = &[
     "Squeeze",
     "Sub",
     "Sum",
+    "Tanh",
     "Transpose",
     "Unsqueeze",
 ];
@@ -314,7 +319,8 @@ fn constant(node: &NodeProto, inputs: &[Option<usize>]) -> Result<Option<usize>,
     };
     let first = sizes.first().copied().unwrap_or(0);
     Ok(Some(match op {
-        "Pad" | "Conv" | "AveragePool" | "MaxPool" | "QLinearConv" | "GlobalAveragePool" => {
+        "Pad" | "Conv" | "AveragePool" | "MaxPool" | "QLinearConv" | "GlobalAveragePool"
+        | "GlobalMaxPool" => {
             return Err("it does not depend on the picture".into());
         }
         "Concat" => sizes.iter().fold(0, |sum, n| sum.saturating_add(*n)),

@@ -120,7 +120,11 @@ fn convs_behind(layers: &[Layer], mut place: Place) -> usize {
         let layer = &layers[place];
         match layer.kind {
             Kind::Conv(_) => count += 1,
-            Kind::Relu | Kind::Affine(_) | Kind::Product => {}
+            Kind::Relu
+            | Kind::Affine(_)
+            | Kind::Product
+            | Kind::Bound(..)
+            | Kind::Elementwise(_) => {}
             _ => return count,
         }
         place = layer.inputs[0];

@@ -6,7 +6,7 @@ use tract_nnef::tract_core::ops::cnn::{self, KernelFormat, PaddingSpec, PoolSpec
 use tract_nnef::tract_core::ops::math;
 use tract_nnef::tract_core::ops::nn::{DataFormat, Reduce, Reducer, sigmoid};
 
-use super::layers::{Affine, Conv, Divisor, Kind, Layer, Window};
+use super::layers::{Affine, Bound, Conv, Divisor, Kind, Layer, Window};
 use super::names::Names;
 use crate::kernels::Padding;
 
@@ -59,6 +59,15 @@ impl Emit {
                 let zero = self.constant(&format!("{name}_zero"), tensor0(0f32))?;
                 self.wire(&name, math::max(), &[inputs[0], zero])
             }
+            Kind::Bound(bound, value) => {
+                let value = self.constant(&format!("{name}_bound"), tensor0(*value))?;
+                let op = match bound {
+                    Bound::Least => math::max(),
+                    Bound::Most => math::min(),
+                };
+                self.wire(&name, op, &[inputs[0], value])
+            }
+            Kind::Elementwise(op) => self.wire(&name, op.clone(), inputs),
             Kind::Add => self.wire(&name, math::add(), inputs),
             Kind::Sigmoid => self.wire(&name, sigmoid(), inputs),
             Kind::Product => self.wire(&name, math::mul(), inputs),

@@ -1,6 +1,7 @@
-//! Networks whose maps are multiplied by gates, as in squeeze-and-excitation: int8 but for the gates, which are named.
+//! Networks with what no int8 operator covers, gates as in squeeze-and-excitation and other activations than ReLU: int8 but
+//! for that, which is named.
 
-use super::made::{Made, last};
+use super::made::{Made, floats, last};
 use crate::bundle::Bundle;
 use crate::cores::Threads;
 use crate::infer::Engine;
@@ -50,6 +51,54 @@ fn logits(bundle: &Bundle, picture: &[u8]) -> Vec<f32> {
     prediction.logits.clone()
 }
 
+/// What the int8 network of a float one says to pictures.
+fn int8_is_near(float: &Bundle) {
+    let pictures: Vec<Vec<u8>> = dead_leaves(32, 5).take(8).collect();
+    let int8 = quantize::on_pictures(float, pictures.iter().cloned(), "leaves").unwrap();
+    let (mut off, mut all) = (0.0, 0.0);
+    for picture in &pictures {
+        let pair = [float, &int8].map(|b| logits(b, picture));
+        let squares = pair[0].iter().zip(&pair[1]).map(|(f, i)| (f - i).powi(2));
+        off += squares.sum::<f32>();
+        all += pair[0].iter().map(|f| f * f).sum::<f32>();
+    }
+    let error = (off / all).sqrt();
+    assert!(error > 0.0 && error < 0.05, "{error}");
+}
+
+#[test]
+fn other_activations_than_relu_run_in_float_and_are_named() {
+    let (least, most) = (floats(&[], &[0.0]), floats(&[], &[0.5]));
+    for op in ["Clip", "HardSwish", "LeakyRelu", "Tanh", "HardSigmoid"] {
+        let (mut made, x) = stem();
+        let y = made.conv(&x, [8, 8, 3, 3], 1, [1; 4], 1);
+        let more = match op {
+            "Clip" => vec![made.tensor(least.clone()), made.tensor(most.clone())],
+            _ => Vec::new(),
+        };
+        let inputs: Vec<&str> = [&y].into_iter().chain(&more).map(String::as_str).collect();
+        made.opset = 14;
+        let x = made.node(op, &inputs, &[]);
+        made.head(&x, 8);
+        let found = imported(made).unwrap_or_else(|e| panic!("{op}: {e}"));
+        let named: Vec<&str> = found.float_layers.iter().map(|l| &*l.name).collect();
+        let whole = if op == "HardSigmoid" { 2 } else { 1 };
+        assert_eq!(named.len(), whole, "{op}: {named:?}");
+        int8_is_near(&found.bundle);
+    }
+}
+
+#[test]
+fn the_maximum_of_a_map_is_a_pooling_of_ours() {
+    let (mut made, x) = stem();
+    let x = made.node("GlobalMaxPool", &[&x], &[]);
+    let x = made.node("Flatten", &[&x], &[]);
+    made.dense(&x, 8);
+    let found = imported(made).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(found.float_layers, []);
+    int8_is_near(&found.bundle);
+}
+
 #[test]
 fn squeeze_and_excitation_is_int8_but_for_its_gates() {
     for turned in [false, true] {
@@ -63,20 +112,7 @@ fn squeeze_and_excitation_is_int8_but_for_its_gates() {
         assert_eq!(found.bundle.manifest.arch, "seresnet-1");
         let operators = found.float_layers.iter().map(|l| &*l.operator);
         assert_eq!(operators.collect::<Vec<_>>(), ["Sigmoid", "Mul"]);
-        let pictures: Vec<Vec<u8>> = dead_leaves(32, 5).take(8).collect();
-        let int8 =
-            quantize::on_pictures(&found.bundle, pictures.iter().cloned(), "leaves").unwrap();
-        let (mut off, mut all) = (0.0, 0.0);
-        for picture in &pictures {
-            let pair = [&found.bundle, &int8].map(|b| logits(b, picture));
-            off += { pair[0].iter() }
-                .zip(&pair[1])
-                .map(|(f, i)| (f - i).powi(2))
-                .sum::<f32>();
-            all += pair[0].iter().map(|f| f * f).sum::<f32>();
-        }
-        let error = (off / all).sqrt();
-        assert!(error > 0.0 && error < 0.05, "{error}");
+        int8_is_near(&found.bundle);
     }
 }
 

@@ -2,6 +2,8 @@
 //! graph once the order of axes and the spelling of operators are gone. `read.rs` makes it, `fold.rs` simplifies
 //! it, `emit.rs` builds the float graph of it.
 
+use tract_nnef::tract_core::ops::element_wise::ElementWiseOp;
+
 use crate::kernels::Padding;
 
 /// `[channels, rows, columns]`; the batch is always one picture.
@@ -37,9 +39,19 @@ pub enum Kind {
     /// The mean over rows and columns.
     GlobalAverage,
     Add,
+    /// Cuts off below a value, or above it, where that is not ReLU.
+    Bound(Bound, f32),
+    /// An activation of each value for itself: tract's operator.
+    Elementwise(ElementWiseOp),
     Sigmoid,
     /// A map times another of its shape, or times one value for each channel (Hu et al., "Squeeze-and-Excitation Networks", 2018).
     Product,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    Least,
+    Most,
 }
 
 #[derive(Debug, Clone)]

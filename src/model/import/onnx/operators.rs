@@ -9,7 +9,7 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::math;
 use tract_onnx::tract_core::ops::nn::{DataFormat, Reduce, Reducer};
 
-use super::layers::{self, Affine, Divisor, Kind, Shape, Window};
+use super::layers::{self, Affine, Bound, Divisor, Kind, Shape, Window};
 use super::read::{NOT_OF_A_RESNET, Reading, Value};
 use super::view::{Axis, View};
 use crate::kernels::Padding;
@@ -161,12 +161,21 @@ impl Reading<'_> {
         };
         let channels = value.view.0.iter().position(|a| *a == Some(Axis::Channel));
         let mixes = channels.is_some_and(|at| op.axes.contains(&at));
-        if op.reducer != Reducer::Sum || mixes || !summed(Axis::Row) || !summed(Axis::Column) {
-            return Err("only sums over all rows and columns are read".into());
+        if mixes || !summed(Axis::Row) || !summed(Axis::Column) {
+            return Err("only sums and maxima over all rows and columns are read".into());
         }
+        let kind = match op.reducer {
+            Reducer::Sum => Kind::Sum,
+            Reducer::Max => Kind::MaxPool(Window {
+                kernel: (shape[1], shape[2]),
+                stride: (1, 1),
+                pad: Padding::default(),
+            }),
+            _ => return Err("only sums and maxima over all rows and columns are read".into()),
+        };
         let shape = [shape[0], 1, 1];
         let view = value.view.reduced(shape);
-        self.push(node, Kind::Sum, vec![value.place], (shape, view))
+        self.push(node, kind, vec![value.place], (shape, view))
     }
 
     pub(super) fn pad(&mut self, node: &TypedNode, op: &Pad) -> Result<(), String> {
@@ -260,9 +269,12 @@ impl Reading<'_> {
             return self.alias(node, |view, _| Ok(view.clone()));
         }
         let bound = bounds.first().copied().unwrap_or_default();
-        Err(format!(
-            "it cuts off at {bound}; only ReLU, which cuts off below zero, is read"
-        ))
+        if !bound.is_finite() || bounds.iter().any(|b| *b != bound) {
+            return Err("it cuts each channel off at a value of its own".into());
+        }
+        let kind = if below { Bound::Least } else { Bound::Most };
+        let out = (self.shape(&value), value.view);
+        self.push(node, Kind::Bound(kind, bound), vec![value.place], out)
     }
 
     fn add(&mut self, node: &TypedNode) -> Result<(), String> {

@@ -121,7 +121,7 @@ impl<'a> Reading<'a> {
         }
         if let Some(op) = node.op_as::<ElementWiseOp>() {
             if !op.0.is::<Sigmoid>() {
-                return Err(NOT_OF_A_RESNET.into());
+                return self.elementwise(node, op);
             }
             if self.is_end(OutletId::new(node.id, 0)) {
                 return self.end(node, Activation::Sigmoid);
@@ -147,6 +147,16 @@ impl<'a> Reading<'a> {
         } else {
             Err(NOT_OF_A_RESNET.into())
         }
+    }
+
+    /// An activation that is none of ours.
+    fn elementwise(&mut self, node: &TypedNode, op: &ElementWiseOp) -> Result<(), String> {
+        if self.is_end(OutletId::new(node.id, 0)) {
+            return Err("the network's end may be a softmax or a sigmoid".into());
+        }
+        let value = self.value(node, 0)?;
+        let out = (self.shape(&value), value.view);
+        self.push(node, Kind::Elementwise(op.clone()), vec![value.place], out)
     }
 
     /// The extents of a tensor, all known and within bounds.
