@@ -276,6 +276,15 @@ def graphs():
          node("Flatten", ["p2"], "f"), q("f", "f1"), dq("f1", "f2"), dq("d8", "d1", "z8"), node("Gemm", ["f2", "d1", "b1"], "y0", transB=1),
          q("y0", "y1"), dq("y1", "y"), scale, zero, constant("z8", 3, [], b"\0"), constant("z32", 6, [], bytes(4)),
          constant("w8", 3, [2, 3, 3, 3], bytes(54)), constant("d8", 3, [2, 2], bytes(4)), constant("b32", 6, [2], bytes(8)))
+    fake = node("QuantizeLinear", ["w", "s", "z8"], "w8")
+    onnx("fake", q("x", "x1"), dq("x1", "x2"), fake, dq("w8", "w1", "z8"), node("Conv", ["x2", "w1"], "c", **pads),
+         q("c", "c1"), dq("c1", "c2"), node("GlobalAveragePool", ["c2"], "p"), q("p", "p1"), dq("p1", "y"), scale, zero, weights[0],
+         constant("z8", 3, [], b"\0"))
+    onnx("qoperator", q("x", "x1"), node("QLinearConv", ["x1", "s", "z", "w8", "s", "z8", "s", "z", "b32"], "c", **pads),
+         node("QLinearGlobalAveragePool", ["c", "s", "z", "s", "z"], "p"), node("Flatten", ["p"], "f"),
+         node("QGemm", ["f", "s", "z", "d8", "s", "z8", "b32", "s", "z"], "g", transB=1), dq("g", "y"), scale, zero,
+         constant("z8", 3, [], b"\0"), constant("w8", 3, [2, 3, 3, 3], bytes(range(54))), constant("d8", 3, [2, 2], bytes(4)),
+         constant("b32", 6, [2], bytes(8)))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use resnetd::kernels::Backend;
 use resnetd::model::arch::Resnet;
-use resnetd::model::import::{nnef as archives, onnx as graphs, tensors, torch};
+use resnetd::model::import::{IMAGENET, nnef as archives, onnx as graphs, tensors, torch};
+use resnetd::spec::Preprocessing;
 
 /// Pictures are as small as a network takes.
 const SIDE: usize = 32;
@@ -20,14 +22,22 @@ pub fn safetensors(bytes: &[u8]) -> bool {
     network.and_then(|n| good(n.to_graph(SIDE))).is_some()
 }
 
-/// A graph as ONNX, quantized or not, up to the float graph or the layers of it.
+/// A graph as ONNX, quantized or not, up to the graph that would be written.
 pub fn onnx(bytes: &[u8]) -> bool {
     // no file lies beside it
     let Some(file) = good(graphs::open(Path::new("/nowhere/fuzzed.onnx"), bytes)) else {
         return false;
     };
     if file.is_quantized() {
-        return good(file.quantized(8)).is_some();
+        let preprocessing = Preprocessing {
+            resize: 8,
+            crop: 8,
+            ..IMAGENET
+        };
+        let layers = good(file.quantized(8));
+        let backend = Backend::selected().ok();
+        let graph = layers.zip(backend).map(|(l, b)| l.graph(&preprocessing, b));
+        return graph.is_some_and(|graph| graph.is_ok());
     }
     good(file.network(8)).is_some()
 }

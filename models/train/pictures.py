@@ -47,9 +47,13 @@ class Listing:
 
     def _in_folder(self):
         for folder in self.path.iterdir():
-            if folder.is_dir():
+            if folder.is_dir() and not folder.name.startswith("."):
                 for file in folder.iterdir():
-                    stat = file.stat()
+                    try:
+                        stat = file.stat()
+                    except OSError:  # a link that leads nowhere: found out when it is read
+                        yield f"{folder.name}/{file.name}", 0, 0, 0
+                        continue
                     yield f"{folder.name}/{file.name}", 0, stat.st_size, stat.st_mtime_ns
 
     def _in_tar(self):
@@ -65,7 +69,8 @@ class Listing:
     def _is_picture(item):
         name, _, size, _ = item
         path = PurePosixPath(name)
-        return path.name.lower().endswith(ENDINGS) and bool(path.parent.name) and size <= LARGEST_FILE
+        plain = path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
+        return plain and bool(path.parent.name) and size <= LARGEST_FILE
 
     def class_of(self, index):
         return self.classes.index(PurePosixPath(self.items[index][0]).parent.name)
