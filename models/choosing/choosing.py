@@ -35,7 +35,8 @@ def main():
         measuring.add_argument(what, type=Path, required=True)
     measuring.add_argument("--how", default="", help="how it was made, in a few words")
     measuring.add_argument("--accuracy", type=Path, metavar="JSON", help="what tests/peers/accuracy.py wrote of these bundles: not measured again")
-    measuring.add_argument("--training", type=Path, metavar="JSON", help="what models/train wrote beside the weights")
+    measuring.add_argument("--training", type=Path, action="append", metavar="JSON",
+                           help="what models/train wrote beside the weights; several times if it was trained several times")  # fmt: skip
     commands.add_parser("render", help="write the page")
     args = parser.parse_args()
     known = json.loads(FILE.read_text()) if FILE.exists() else {"networks": {}}
@@ -79,8 +80,21 @@ def network(args):
         "accuracy": accuracy(args),
     }
     if args.training:
-        found["training"] = json.loads(args.training.read_text())
+        found["training"] = training([json.loads(path.read_text()) for path in args.training])
     return found
+
+
+def training(runs):
+    """One training after the other, as one; time is unknown if one of them did not write it down."""
+    first, last = runs[0], runs[-1]
+    seconds = [run.get("seconds") for run in runs]
+    return {
+        "from": first.get("from"),
+        "trained_on": last["trained_on"],
+        "epochs": round(sum(run["epochs"] for run in runs), 2),
+        "seconds": None if None in seconds else sum(seconds),
+        "on": last.get("on"),
+    }
 
 
 def times(args):

@@ -78,7 +78,8 @@ def trainings(networks):
     for name, n in networks.items():
         t = n.get("training")
         if t:
-            rows.append([name, t.get("from") or "nothing", t["trained_on"], t["epochs"], f"{t['seconds'] / 60:.0f}", t["on"]])
+            minutes = "not written down" if t["seconds"] is None else f"{t['seconds'] / 60:.0f}"
+            rows.append([name, t["from"] or "nothing", t["trained_on"], t["epochs"], minutes, t["on"] or "-"])
     if not rows:
         return ""
     return "\n\nWhat training cost (models/train):\n\n" + table(["network", "from", "pictures", "epochs", "minutes", "on"], rows)

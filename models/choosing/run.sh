@@ -11,8 +11,10 @@ for bundle in models/resnet*-imagenette.nnef.tar; do
     name=$(basename "$bundle" .nnef.tar)
     weights=$DATA/$name-fp32.safetensors
     [ -f "$weights" ] || { echo "$weights is not there: ${name%-imagenette} is not measured anew" >&2; continue; }
+    training=()
+    if [ -f "$DATA/$name-fp32.json" ]; then training=(--training "$DATA/$name-fp32.json"); fi
     target/release/resnetd-model import "$weights" -o "$work/$name-float.nnef.tar"
     python3 models/choosing/choosing.py measure "${name%-imagenette}" --float "$work/$name-float.nnef.tar" --int8 "$bundle" \
-        --val "$DATA/imagenette-val.tar" --how "as shipped"
+        --val "$DATA/imagenette-val.tar" --how "as shipped" "${training[@]}"
 done
 python3 models/choosing/choosing.py render
