@@ -88,7 +88,10 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let float_layers = float_layers(&read)?;
+    let float_layers = match read.quantized {
+        true => read.left_in_float,
+        false => float_layers(&read.graph)?,
+    };
     let manifest = Manifest {
         format: FORMAT,
         name: options.name.clone(),
@@ -118,11 +121,8 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
     })
 }
 
-fn float_layers(read: &Network) -> Result<Vec<FloatLayer>, ModelError> {
-    if read.quantized {
-        return Ok(Vec::new());
-    }
-    let layers = lower::layers(&read.graph)?.into_iter();
+fn float_layers(graph: &TypedModel) -> Result<Vec<FloatLayer>, ModelError> {
+    let layers = lower::layers(graph)?.into_iter();
     let floats = layers.filter_map(|layer| match layer.kind {
         Kind::Float(float) => Some(FloatLayer {
             name: layer.name,
@@ -143,8 +143,9 @@ struct Network {
     preprocessing: Preprocessing,
     assumed: Vec<&'static str>,
     activation: Activation,
-    /// It came so; then the graph is one of our operators.
+    /// It came so; then the graph is one of our operators, but for these layers.
     quantized: bool,
+    left_in_float: Vec<FloatLayer>,
 }
 
 fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
@@ -163,6 +164,7 @@ fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Networ
         preprocessing,
         activation: Activation::Softmax,
         quantized: false,
+        left_in_float: Vec::new(),
     })
 }
 
@@ -226,6 +228,7 @@ fn from_floats(
         preprocessing,
         activation: read.activation.unwrap_or(Activation::Softmax),
         quantized: false,
+        left_in_float: Vec::new(),
     })
 }
 
@@ -262,7 +265,21 @@ fn from_integers(
         preprocessing,
         activation: read.activation.unwrap_or(Activation::Softmax),
         quantized: true,
+        left_in_float: read.floats().map(left_in_float).collect(),
     })
+}
+
+fn left_in_float(layer: &onnx::quantized::QuantizedLayer) -> FloatLayer {
+    FloatLayer {
+        name: layer.name.clone(),
+        operator: if layer.shape[1..] == [1, 1] {
+            "Gemm"
+        } else {
+            "Conv"
+        }
+        .into(),
+        reason: "its weights are floats in the file".into(),
+    }
 }
 
 const OWN_NORMALIZATION: &str = "the network normalizes its input itself, and whether it takes values from 0 to 1 \

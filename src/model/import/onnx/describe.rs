@@ -77,7 +77,15 @@ pub fn quantized_arch(network: &QuantizedNetwork) -> String {
             layers.len() - 1
         };
         let place = match &layer.kind {
-            quantized::Kind::Picture => push(Kind::Image, inputs),
+            quantized::Kind::Picture | quantized::Kind::Normalized => push(Kind::Image, inputs),
+            quantized::Kind::Float(conv) if layer.shape[1..] != [1, 1] => {
+                let conv = Conv {
+                    weights: Vec::new(),
+                    bias: Vec::new(),
+                    ..conv.clone()
+                };
+                push(Kind::Conv(conv), inputs)
+            }
             quantized::Kind::Conv {
                 weights,
                 groups,

@@ -2,13 +2,15 @@
 //! same operators that `arch.rs` builds with, but with each layer's own padding, groups and names.
 
 use tract_nnef::internal::*;
-use tract_nnef::tract_core::ops::cnn::{self, KernelFormat, PaddingSpec, PoolSpec, SumPool};
+use tract_nnef::tract_core::ops::cnn::{self, PaddingSpec, PoolSpec, SumPool};
 use tract_nnef::tract_core::ops::math;
 use tract_nnef::tract_core::ops::nn::{DataFormat, Reduce, Reducer, sigmoid};
 
 use super::layers::{Affine, Bound, Conv, Divisor, Kind, Layer, Window};
 use super::names::Names;
 use crate::kernels::Padding;
+use crate::model::layers::{Convolution, Weights};
+use crate::model::{self, float_layers};
 
 /// # Errors
 /// If tract refuses an operator.
@@ -22,9 +24,8 @@ pub fn graph(layers: &[Layer]) -> TractResult<TypedModel> {
         let inputs: Vec<OutletId> = layer.inputs.iter().map(|&i| outlets[i]).collect();
         outlets.push(emit.layer(layer, &inputs)?);
     }
-    let mut x = *outlets.last().context("no layers")?;
-    x = emit.wire("logits_row", AxisOp::Rm(3), &[x])?;
-    x = emit.wire("logits", AxisOp::Rm(2), &[x])?;
+    let x = *outlets.last().context("no layers")?;
+    let x = float_layers::scores(&mut emit.graph, "logits", x)?;
     emit.graph.select_output_outlets(&[x])?;
     Ok(emit.graph)
 }
@@ -53,12 +54,9 @@ impl Emit {
                 self.graph
                     .add_source(name, f32::fact([1, channels, rows, columns]))
             }
-            Kind::Conv(conv) => self.conv(&name, conv, inputs[0]),
-            Kind::Affine(affine) => self.conv(&name, &depthwise(affine), inputs[0]),
-            Kind::Relu => {
-                let zero = self.constant(&format!("{name}_zero"), tensor0(0f32))?;
-                self.wire(&name, math::max(), &[inputs[0], zero])
-            }
+            Kind::Conv(layer) => conv(&mut self.graph, &name, layer, inputs[0]),
+            Kind::Affine(affine) => conv(&mut self.graph, &name, &depthwise(affine), inputs[0]),
+            Kind::Relu => float_layers::relu(&mut self.graph, &name, inputs[0]),
             Kind::Bound(bound, value) => {
                 let value = self.constant(&format!("{name}_bound"), tensor0(*value))?;
                 let op = match bound {
@@ -95,21 +93,6 @@ impl Emit {
         self.graph.add_const(name, value.broadcast_into_rank(4)?)
     }
 
-    fn conv(&mut self, name: &str, conv: &Conv, x: OutletId) -> TractResult<OutletId> {
-        let weights = Tensor::from_shape(&conv.dims, &conv.weights)?;
-        let weights = self.graph.add_const(format!("{name}_weight"), weights)?;
-        let bias = self
-            .graph
-            .add_const(format!("{name}_bias"), tensor1(&conv.bias))?;
-        let op = cnn::Conv {
-            pool_spec: spec(conv.window, conv.dims[1] * conv.groups, conv.dims[0]),
-            kernel_fmt: KernelFormat::OIHW,
-            group: conv.groups,
-            q_params: None,
-        };
-        self.wire(name, op, &[x, weights, bias])
-    }
-
     fn average(&mut self, name: &str, x: OutletId) -> TractResult<OutletId> {
         let shape = self.graph.outlet_fact(x)?.shape.clone();
         let pixels = shape[2].to_usize()? * shape[3].to_usize()?;
@@ -122,6 +105,25 @@ impl Emit {
         let share = self.constant(&format!("{name}_share"), tensor0(1.0 / pixels as f32))?;
         self.wire(name, math::mul(), &[sum, share])
     }
+}
+
+/// # Errors
+/// If tract refuses it.
+pub fn conv(graph: &mut TypedModel, name: &str, conv: &Conv, x: OutletId) -> TractResult<OutletId> {
+    let window = conv.window;
+    let layer = Convolution {
+        weights: Weights {
+            weights: Tensor::from_shape(&conv.dims, &conv.weights)?.into_arc_tensor(),
+            bias: conv.bias.clone(),
+        },
+        window: model::layers::Window {
+            kernel: window.kernel,
+            stride: window.stride,
+            pad: window.pad,
+        },
+        groups: conv.groups,
+    };
+    float_layers::conv(graph, name, &layer, x)
 }
 
 /// A factor and a summand for each channel, as a convolution of each channel for itself.

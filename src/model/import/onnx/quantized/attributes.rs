@@ -3,7 +3,6 @@
 use tract_onnx::pb::{NodeProto, TensorProto};
 
 use super::super::layers::{Shape, Window};
-use super::Weights;
 use crate::kernels::Padding;
 
 pub(super) fn text(error: impl std::fmt::Display) -> String {
@@ -19,14 +18,14 @@ pub(super) fn plain_gemm(node: &NodeProto) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn dense_shape(weights: &Weights, input: Shape) -> Result<Shape, String> {
-    if input != [weights.dims[1], 1, 1] {
+pub(super) fn dense_shape(dims: [usize; 4], input: Shape) -> Result<Shape, String> {
+    if input != [dims[1], 1, 1] {
         return Err(format!(
             "weights for {} inputs do not fit a map of {input:?}",
-            weights.dims[1]
+            dims[1]
         ));
     }
-    Ok([weights.dims[0], 1, 1])
+    Ok([dims[0], 1, 1])
 }
 
 pub(super) fn kernel(node: &NodeProto) -> Result<(usize, usize), String> {

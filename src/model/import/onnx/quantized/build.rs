@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tract_nnef::internal::*;
 
-use super::super::layers::{Divisor, Window};
+use super::super::emit;
+use super::super::layers::{Conv, Divisor, Window};
 use super::super::names::Names;
-use super::{Kind, QuantizedLayer, QuantizedNetwork, Weights};
+use super::{Kind, ONE, QuantizedLayer, QuantizedNetwork, Weights};
 use crate::infer::qadd::QAdd;
 use crate::infer::qcast::{Dequantize, Quantize};
 use crate::infer::qconv::{ConvParams, QConv};
@@ -15,6 +16,7 @@ use crate::infer::qgroup::QGroupConv;
 use crate::infer::qpool::{QAverage, QGlobalAverage, QMaxPool};
 use crate::infer::weights;
 use crate::kernels::{Backend, Budget, Geometry, Quant, Scale, Storage};
+use crate::model::float_layers;
 use crate::spec::Preprocessing;
 
 impl QuantizedNetwork {
@@ -62,8 +64,11 @@ struct Build<'a> {
 impl Build<'_> {
     fn layer(&mut self, layer: &QuantizedLayer) -> TractResult<OutletId> {
         let name = self.names.of(&layer.name, "");
-        if matches!(layer.kind, Kind::Picture) {
-            return self.picture(layer);
+        match &layer.kind {
+            Kind::Picture => return self.picture(layer),
+            Kind::Normalized => return self.normalized(),
+            Kind::Float(conv) => return self.float(&name, layer, conv),
+            _ => {}
         }
         let quants: Vec<Quant> = layer
             .inputs
@@ -127,7 +132,7 @@ impl Build<'_> {
                     None => dense,
                 })
             }
-            Kind::Picture => bail!("a picture that is not the first layer"),
+            Kind::Picture | Kind::Normalized | Kind::Float(_) => bail!("no layer of integers"),
         };
         let inputs: TVec<OutletId> = layer
             .inputs
@@ -137,8 +142,36 @@ impl Build<'_> {
         Ok(self.model.wire_node(name, op, &inputs)?[0])
     }
 
+    /// A layer that tract runs, on what its input stands for.
+    fn float(&mut self, name: &str, layer: &QuantizedLayer, conv: &Conv) -> TractResult<OutletId> {
+        let place = layer.inputs[0];
+        let (mut x, storage) = (self.wires[place], self.backend.storage());
+        if let Some(input) = self.network.layers[place].output {
+            let zero = f32::from(input.zero.0);
+            let op = Dequantize::new(vec![input.scale.get()], vec![zero], storage)?;
+            x = self.model.wire_node(format!("{name}_float"), op, &[x])?[0];
+        }
+        x = emit::conv(&mut self.model, name, conv, x)?;
+        if layer.relu {
+            x = float_layers::relu(&mut self.model, &format!("{name}_relu"), x)?;
+        }
+        let Some(output) = layer.output else {
+            return float_layers::scores(&mut self.model, &format!("{name}_scores"), x);
+        };
+        let op = Quantize::new(output, storage);
+        Ok(self
+            .model
+            .wire_node(format!("{name}_quantized"), op, &[x])?[0])
+    }
+
     /// The picture's bytes, normalized, and rounded to the file's own scale.
     fn picture(&mut self, layer: &QuantizedLayer) -> TractResult<OutletId> {
+        let float = self.normalized()?;
+        let op = Quantize::new(output(layer)?, self.backend.storage());
+        Ok(self.model.wire_node("picture", op, &[float])?[0])
+    }
+
+    fn normalized(&mut self) -> TractResult<OutletId> {
         let p = self.preprocessing;
         let size = p.crop as usize;
         let image = self
@@ -147,9 +180,7 @@ impl Build<'_> {
         let scale = p.std.iter().map(|s| 1.0 / (255.0 * s)).collect();
         let zero = p.mean.iter().map(|m| 255.0 * m).collect();
         let float = Dequantize::new(scale, zero, Storage::Unsigned)?;
-        let float = self.model.wire_node("normalized", float, &[image])?[0];
-        let op = Quantize::new(output(layer)?, self.backend.storage());
-        Ok(self.model.wire_node("picture", op, &[float])?[0])
+        Ok(self.model.wire_node("normalized", float, &[image])?[0])
     }
 
     fn conv(
@@ -182,12 +213,6 @@ impl Build<'_> {
         Ok(())
     }
 }
-
-const ONE: Window = Window {
-    kernel: (1, 1),
-    stride: (1, 1),
-    pad: crate::kernels::Padding::all(0),
-};
 
 fn output(layer: &QuantizedLayer) -> TractResult<Quant> {
     layer.output.context("its output is not rounded")

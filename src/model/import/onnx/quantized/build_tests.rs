@@ -2,11 +2,13 @@
 
 use tract_onnx::prelude::*;
 
-use super::tests::{Of, SIZE, qdq, read};
+use super::tests::{Maker, Of, SIZE, qdq, read};
+use crate::cores::Threads;
+use crate::infer::Engine;
 use crate::infer::engine::{normalization, normalize};
 use crate::kernels::Backend;
 use crate::kernels::dispatch::available;
-use crate::model::import::IMAGENET;
+use crate::model::import::{IMAGENET, Options, import};
 use crate::random::Random;
 use crate::spec::Preprocessing;
 
@@ -57,4 +59,39 @@ fn engine_agrees(bytes: &[u8], step: f32) {
 fn every_backend_computes_what_tract_computes_of_the_file() {
     engine_agrees(&qdq(Of::U8), 0.01);
     engine_agrees(&qdq(Of::I8), 0.01);
+}
+
+/// First and last layer in float, as those leave them who do not trust int8 with them.
+fn partly() -> Vec<u8> {
+    let mut m = Maker::new(Of::U8);
+    let x = m.made.conv("x", [6, 3, 3, 3], 2, [1; 4], 1);
+    let x = m.made.relu(&x);
+    let x = m.round(&x, 0.03, 0);
+    let x = m.conv(&x, [6, 6, 3, 3], 1, 0.03);
+    let x = m.round(&x, 0.05, 120);
+    let x = m.made.node("GlobalAveragePool", &[&x], &[]);
+    let x = m.round(&x, 0.01, 60);
+    let x = m.made.node("Flatten", &[&x], &[]);
+    m.made.dense(&x, 6);
+    m.finish()
+}
+
+#[test]
+fn layers_that_the_file_leaves_in_float_stay_so() {
+    engine_agrees(&partly(), 0.02);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("partly.onnx");
+    std::fs::write(&path, partly()).unwrap();
+    let options = Options {
+        name: "partly".into(),
+        labels: Some(["a", "b", "c", "d", "e"].map(str::to_owned).into()),
+        ..Options::default()
+    };
+    let found = import(&path, &options).unwrap();
+    let operators = found.float_layers.iter().map(|l| &*l.operator);
+    assert_eq!(operators.collect::<Vec<_>>(), ["Conv", "Gemm"]);
+    // it can be loaded again
+    let bundle = folder.path().join("partly.nnef.tar");
+    found.bundle.write(&bundle).unwrap();
+    Engine::load(&bundle, Threads::ONE).unwrap();
 }

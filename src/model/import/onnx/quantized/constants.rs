@@ -94,11 +94,7 @@ impl<'a> Constants<'a> {
     ) -> Result<Integers, String> {
         let tensor = self.needed(node, slot, "weights")?;
         let scales = self.scales(node, scale)?;
-        let dims: Vec<usize> = tensor
-            .dims
-            .iter()
-            .filter_map(|d| usize::try_from(*d).ok())
-            .collect();
+        let dims = dims(tensor);
         let rank = i64::try_from(dims.len()).unwrap_or(0);
         let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).unwrap_or(0);
         if scales.len() != 1 && dims.get(axis) != Some(&scales.len()) {
@@ -235,6 +231,12 @@ pub fn set_bias(weights: &mut Weights, input: Quant, bias: &[f64]) -> Result<(),
         *to = units as i32;
     }
     Ok(())
+}
+
+/// The extents of a tensor.
+pub fn dims(tensor: &TensorProto) -> Vec<usize> {
+    let dims = tensor.dims.iter();
+    dims.filter_map(|d| usize::try_from(*d).ok()).collect()
 }
 
 /// Numbers of a tensor of floats.

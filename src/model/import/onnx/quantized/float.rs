@@ -1,20 +1,44 @@
 //! Float operators between rounded tensors: each waits, as a layer whose output has no scale yet.
 
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::{NodeProto, TensorProto};
 
 use super::super::check;
-use super::super::layers::{Divisor, Place, Shape};
+use super::super::layers::{Conv, Divisor, Place, Shape, Window};
 use super::attributes::{dense_shape, kernel, long_integers, plain_gemm, slid, text, window};
-use super::constants::{floats, set_bias};
+use super::constants::{dims, floats, set_bias};
 use super::walk::{Value, Waiting, Walk};
-use super::{Kind, QuantizedLayer, Weights};
+use super::{Kind, ONE, QuantizedLayer, Weights};
 use crate::kernels::Padding;
+
+/// Groups, window and output of a convolution by weights of `dims` over a map of `shape`.
+fn slides(
+    node: &NodeProto,
+    dims: [usize; 4],
+    shape: Shape,
+) -> Result<(usize, Window, Shape), String> {
+    let groups: usize = node.get_attr_opt("group").map_err(text)?.unwrap_or(1);
+    let outputs = dims[0];
+    if groups == 0
+        || !outputs.is_multiple_of(groups)
+        || dims[1].checked_mul(groups) != Some(shape[0])
+    {
+        return Err(format!(
+            "weights of {dims:?} do not fit {} channels",
+            shape[0]
+        ));
+    }
+    let window = window(node, (dims[2], dims[3]), shape)?;
+    Ok((groups, window, slid(window, shape, outputs)?))
+}
 
 impl<'a> Walk<'a> {
     pub(super) fn conv(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        if let Some(tensor) = self.constants.get(node, 1) {
+            return self.float_conv(node, tensor);
+        }
         let input = self.floats(node, 0)?;
         let Value::Weights(weights) = self.value(node, 1)? else {
-            return Err("its weights are not quantized".into());
+            return Err("its weights are computed".into());
         };
         let mut weights = weights.convolution()?;
         if let Some(bias) = self.bias(node)? {
@@ -31,20 +55,7 @@ impl<'a> Walk<'a> {
         weights: Weights,
         input: Place,
     ) -> Result<(Kind, Shape), String> {
-        let shape = self.shape(input);
-        let groups: usize = node.get_attr_opt("group").map_err(text)?.unwrap_or(1);
-        let outputs = weights.dims[0];
-        if groups == 0
-            || !outputs.is_multiple_of(groups)
-            || weights.dims[1].checked_mul(groups) != Some(shape[0])
-        {
-            return Err(format!(
-                "weights of {:?} do not fit {} channels",
-                weights.dims, shape[0]
-            ));
-        }
-        let window = window(node, (weights.dims[2], weights.dims[3]), shape)?;
-        let shape = slid(window, shape, outputs)?;
+        let (groups, window, shape) = slides(node, weights.dims, self.shape(input))?;
         let kind = Kind::Conv {
             weights,
             groups,
@@ -76,9 +87,12 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn dense(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        if let Some(tensor) = self.constants.get(node, 1) {
+            return self.float_dense(node, tensor);
+        }
         let input = self.floats(node, 0)?;
         let Value::Weights(weights) = self.value(node, 1)? else {
-            return Err("its weights are not quantized".into());
+            return Err("its weights are computed".into());
         };
         let outputs_first = node.get_attr_opt("transB").map_err(text)?.unwrap_or(false);
         let mut weights = weights.dense(!outputs_first)?;
@@ -86,8 +100,87 @@ impl<'a> Walk<'a> {
         if let Some(bias) = self.bias(node)? {
             set_bias(&mut weights, self.quant(input)?, &bias)?;
         }
-        let shape = dense_shape(&weights, self.shape(input))?;
+        let shape = dense_shape(weights.dims, self.shape(input))?;
         Ok(self.waiting(node, Kind::Dense(weights), vec![input], shape))
+    }
+
+    /// A convolution of what is a float, whose weights are floats too.
+    fn float_conv(&mut self, node: &'a NodeProto, tensor: &TensorProto) -> Result<Value, String> {
+        let input = self.unrounded(node)?;
+        let dims = dims(tensor);
+        let dims: [usize; 4] = dims[..]
+            .try_into()
+            .map_err(|_| "its weights are not of rows and columns")?;
+        let (groups, window, shape) = slides(node, dims, self.shape(input))?;
+        let conv = self.in_float(node, (dims, floats(tensor)?), (groups, window))?;
+        Ok(self.waiting(node, Kind::Float(conv), vec![input], shape))
+    }
+
+    fn float_dense(&mut self, node: &'a NodeProto, tensor: &TensorProto) -> Result<Value, String> {
+        let input = self.unrounded(node)?;
+        plain_gemm(node)?;
+        let outputs_first = node.get_attr_opt("transB").map_err(text)?.unwrap_or(false);
+        let &[a, b] = &dims(tensor)[..] else {
+            return Err("its weights are no matrix".into());
+        };
+        let mut values = floats(tensor)?;
+        if !outputs_first {
+            let turned = (0..b).flat_map(|o| (0..a).map(move |i| i * b + o));
+            values = turned.map(|at| values[at]).collect();
+        }
+        let (outputs, inputs) = if outputs_first { (a, b) } else { (b, a) };
+        let dims = [outputs, inputs, 1, 1];
+        let shape = dense_shape(dims, self.shape(input))?;
+        let conv = self.in_float(node, (dims, values), (1, ONE))?;
+        Ok(self.waiting(node, Kind::Float(conv), vec![input], shape))
+    }
+
+    fn in_float(
+        &self,
+        node: &NodeProto,
+        (dims, weights): ([usize; 4], Vec<f32>),
+        (groups, window): (usize, Window),
+    ) -> Result<Conv, String> {
+        #[allow(clippy::cast_possible_truncation)] // they were floats
+        let bias = self
+            .bias(node)?
+            .map(|bias| bias.into_iter().map(|b| b as f32).collect());
+        let bias: Vec<f32> = bias.unwrap_or_else(|| vec![0.0; dims[0]]);
+        if bias.len() != dims[0] {
+            return Err(format!(
+                "{} values of bias for {} outputs",
+                bias.len(),
+                dims[0]
+            ));
+        }
+        if !weights.iter().chain(&bias).all(|v| v.is_finite()) {
+            return Err("a weight is not finite".into());
+        }
+        Ok(Conv {
+            dims,
+            weights,
+            bias,
+            groups,
+            window,
+        })
+    }
+
+    /// The layer that a float layer reads: a quantized one, or the picture before anything was rounded.
+    fn unrounded(&mut self, node: &NodeProto) -> Result<Place, String> {
+        if !matches!(self.value(node, 0)?, Value::Picture) {
+            return self.floats(node, 0);
+        }
+        if !self.layers.is_empty() {
+            return Err("it reads the picture, which another layer read already".into());
+        }
+        Ok(self.push(QuantizedLayer {
+            name: "normalized".into(),
+            kind: Kind::Normalized,
+            inputs: Vec::new(),
+            relu: false,
+            shape: self.picture,
+            output: None,
+        }))
     }
 
     pub(super) fn add(&mut self, node: &'a NodeProto) -> Result<Value, String> {
@@ -117,10 +210,22 @@ impl<'a> Walk<'a> {
 
     /// A matrix product's bias, added by a node of its own.
     fn with_bias(&self, mut waiting: Waiting, bias: &[f64]) -> Result<Value, String> {
-        let input = self.quant(waiting.inputs[0])?;
+        let input = self.quant(waiting.inputs[0]);
         match &mut waiting.kind {
             Kind::Dense(weights) if !waiting.relu && weights.bias.iter().all(|b| *b == 0) => {
-                set_bias(weights, input, bias)?;
+                set_bias(weights, input?, bias)?;
+                Ok(Value::Waiting(Box::new(waiting)))
+            }
+            Kind::Float(conv)
+                if !waiting.relu
+                    && conv.bias.iter().all(|b| *b == 0.0)
+                    && conv.bias.len() == bias.len() =>
+            {
+                #[allow(clippy::cast_possible_truncation)] // they were floats
+                conv.bias
+                    .iter_mut()
+                    .zip(bias)
+                    .for_each(|(to, b)| *to = *b as f32);
                 Ok(Value::Waiting(Box::new(waiting)))
             }
             _ => Err("it adds a constant to what is no dense layer".into()),

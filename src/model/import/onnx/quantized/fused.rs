@@ -107,7 +107,7 @@ impl<'a> Walk<'a> {
         input: Place,
         scale: usize,
     ) -> Result<Value, String> {
-        let shape = dense_shape(&weights, self.shape(input))?;
+        let shape = dense_shape(weights.dims, self.shape(input))?;
         // a dense layer that is told no scale gives floats
         if node.input.get(scale).is_some_and(|s| !s.is_empty()) {
             return self.layer(node, (Kind::Dense(weights), shape), vec![input], scale);

@@ -5,7 +5,8 @@
 //! (`walk.rs`, `float.rs`); in QOperator files one operator does it all (`fused.rs`). `constants.rs` reads weights and
 //! scales, `attributes.rs` windows; `build.rs` makes an int8 graph of the list.
 //! Activations are u8 here: i8 is moved by 128. Weights are i8 around zero, from -127; others are re-expressed where that is
-//! exact, and else refused, but for -128, which becomes -127.
+//! exact, and else refused, but for -128, which becomes -127. Layers that a QDQ file leaves in float, often the first and the
+//! last, stay so.
 
 mod attributes;
 mod build;
@@ -21,8 +22,8 @@ mod tests;
 #[cfg(test)]
 mod weights_tests;
 
-use super::layers::{Divisor, Place, Shape, Window};
-use crate::kernels::Quant;
+use super::layers::{Conv, Divisor, Place, Shape, Window};
+use crate::kernels::{Padding, Quant};
 use crate::spec::Activation;
 
 pub use walk::read;
@@ -37,6 +38,13 @@ pub struct QuantizedNetwork {
 }
 
 impl QuantizedNetwork {
+    /// Layers that the file leaves in float.
+    pub fn floats(&self) -> impl Iterator<Item = &QuantizedLayer> {
+        self.layers
+            .iter()
+            .filter(|layer| matches!(layer.kind, Kind::Float(_)))
+    }
+
     /// Weights that were -128 and are -127.
     #[must_use]
     pub fn clipped(&self) -> usize {
@@ -57,7 +65,7 @@ pub struct QuantizedLayer {
     pub inputs: Vec<Place>,
     pub relu: bool,
     pub shape: Shape,
-    /// How the result is rounded; nothing where it stays float: that is the last layer.
+    /// How the result is rounded; nothing where it stays float: the normalized picture, and the last layer.
     pub output: Option<Quant>,
 }
 
@@ -77,9 +85,20 @@ pub enum Kind {
     AveragePool(Window, Divisor),
     GlobalAverage,
     Dense(Weights),
+    /// The normalized picture as it is, for a layer in float.
+    Normalized,
+    /// A convolution or a dense layer whose weights the file keeps as floats.
+    Float(Conv),
     /// The same values in another scale.
     Rescale,
 }
+
+/// A window of one pixel.
+const ONE: Window = Window {
+    kernel: (1, 1),
+    stride: (1, 1),
+    pad: Padding::all(0),
+};
 
 /// 8-bit weights around zero.
 #[derive(Debug, Clone, PartialEq)]

@@ -44,7 +44,7 @@ pub(super) struct Walk<'a> {
     pub constants: Constants<'a>,
     pub layers: Vec<QuantizedLayer>,
     pub values: HashMap<&'a str, Value>,
-    picture: Shape,
+    pub picture: Shape,
     activation: Option<Activation>,
 }
 
