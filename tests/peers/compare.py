@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Imports torchvision's networks from every kind of file and compares the logits with PyTorch's and ONNX Runtime's.
+"""Imports torchvision's and timm's networks from every kind of file and compares the logits with PyTorch's and ONNX Runtime's.
 
     tests/peers/run.sh [--only resnet18,resnet50] [--keep FOLDER]
 
@@ -44,13 +44,15 @@ ALL = [
     for per_channel in (False, True)
 ]
 FEW = [Quantized("qdq", "s8", True), Quantized("qoperator", "u8", True), Quantized("qoperator", "s8", False)]
+OTHERS = [Quantized("qdq", "u8", True, fake=True), Quantized("qdq", "u8", True, end_in_float=True)]
 NETWORKS = {
-    "resnet18": ALL,
+    "resnet18": ALL + OTHERS,
     "resnet34": ALL,
     "resnet50": ALL,
     "resnet101": FEW,
     "resnext50_32x4d": FEW,
     "wide_resnet50_2": FEW,
+    "timm/resnet50d": FEW,
 }
 
 
@@ -145,9 +147,11 @@ class Trial:
     def run(self, ways):
         net = networks.network(self.name, SIZE, seed=len(self.name))
         want = networks.logits(net, self.values)
-        stem = self.folder / self.name
+        stem = self.folder / self.name.replace("/", "-")
         exported = [networks.export(net, stem, SIZE, dynamo) for dynamo in (False, True)]
         files = networks.write_weights(net, stem) + list(zip(("onnx of torchscript", "onnx of dynamo"), exported))
+        for exporter, dynamo in (("torchscript", False), ("dynamo", True)):
+            files.append((f"onnx of {exporter}, any size", networks.export(net, stem, SIZE, dynamo, any_size=True)))
         for kind, path in files:
             self.row(kind, lambda path=path: float_verdict(self.ours.logits(path), want))
         calibration = pictures.normalized(pictures.some(CALIBRATION, SIZE, seed=1000))
@@ -162,7 +166,7 @@ class Trial:
     def quantized(self, path):
         integers, floats = (runtime(path, self.values, fused) for fused in (True, False))
         true = exact.Network(path).logits(self.values)
-        return quantized_verdict(self.ours.logits(path), integers, floats, true, networks.output_step(path))
+        return quantized_verdict(self.ours.logits(path), integers, floats, true, networks.output_step(path, abs(true).max()))
 
     def row(self, kind, verdict):
         try:

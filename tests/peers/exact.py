@@ -60,6 +60,10 @@ class Network:
                 return rounded(real(0, 1) + real(3, 4), 6)
             case "QLinearGlobalAveragePool":
                 return rounded(real(0, 1).mean(axis=(2, 3), keepdims=True), 3)
+            case "QLinearAveragePool":
+                window = told["kernel_shape"], told["strides"], told.get("pads", [0, 0])[:2]
+                how = {"ceil_mode": bool(told.get("ceil_mode")), "count_include_pad": bool(told.get("count_include_pad"))}
+                return rounded(torch.nn.functional.avg_pool2d(torch.from_numpy(real(0, 1)), *window, **how).numpy(), 3)
             case "ReduceMean":
                 return first.mean(axis=(2, 3), keepdims=bool(told.get("keepdims", 1)))
             case "MaxPool":
@@ -67,6 +71,8 @@ class Network:
                 return torch.max_pool2d(torch.from_numpy(first), *window).numpy()
             case "Flatten" | "Reshape":
                 return first.reshape(len(first), -1)
+            case "Gemm":  # left in float by the quantizer
+                return first @ constant(1).T.astype(np.float64) + constant(2).astype(np.float64)
             case "QGemm":
                 weights = constant(3).T if told.get("transB") else constant(3)
                 return self.products(node, (first - float(constant(2))) @ weights.astype(np.float64), 6, 7)

@@ -1,4 +1,4 @@
-"""torchvision's networks with seeded weights, and the files that people make of them: weights, ONNX by both of
+"""torchvision's and timm's networks with seeded weights, and the files that people make of them: weights, ONNX by both of
 PyTorch's exporters, and what ONNX Runtime's static quantizer makes of that."""
 
 import logging
@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 import onnx
+import timm
 import torch
 import torchvision
 from onnxruntime.quantization import (
@@ -35,16 +36,22 @@ class Quantized:
     form: str  # qdq or qoperator
     activations: str  # u8 or s8
     per_channel: bool
+    fake: bool = False  # weights are floats in the file, which it rounds itself, as after quantization-aware training
+    end_in_float: bool = False  # the last layer is not quantized
 
     def __str__(self):
-        return f"{self.form} {self.activations}s8 per {'channel' if self.per_channel else 'tensor'}"
+        what = f"{self.form} {self.activations}s8 per {'channel' if self.per_channel else 'tensor'}"
+        return what + " fake" * self.fake + " but for its end" * self.end_in_float
 
 
 def network(name, size, seed):
     """Weights as PyTorch starts them, normalizations as if trained: each its own factors and summands, small factors
     where a block ends, and the statistics of what really flows through it."""
     torch.manual_seed(seed)
-    net = getattr(torchvision.models, name)(weights=None, num_classes=CLASSES)
+    if name.startswith("timm/"):
+        net = timm.create_model(name.removeprefix("timm/"), num_classes=CLASSES)
+    else:
+        net = getattr(torchvision.models, name)(weights=None, num_classes=CLASSES)
     last = "bn3" if hasattr(net.layer1[0], "bn3") else "bn2"
     for path, module in net.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -73,10 +80,16 @@ def write_weights(net, stem):
     return [("safetensors", safe), ("pth", pth)]
 
 
-def export(net, stem, size, dynamo):
-    path = stem.with_name(f"{stem.name}-{'dynamo' if dynamo else 'script'}.onnx")
-    example = torch.zeros(1, 3, size, size)
-    torch.onnx.export(net, (example,), path, dynamo=dynamo, input_names=["image"], verbose=False)
+def export(net, stem, size, dynamo, any_size=False):
+    """With `any_size` for any number of pictures of any size, which the file then does not say."""
+    path = stem.with_name(f"{stem.name}-{'dynamo' if dynamo else 'script'}{'-any' * any_size}.onnx")
+    free = {}
+    if any_size and dynamo:
+        free["dynamic_shapes"] = ({0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC},)
+    elif any_size:
+        free["dynamic_axes"] = {"image": {0: "batch", 2: "rows", 3: "columns"}}
+    example = torch.zeros(2 if any_size else 1, 3, size, size)
+    torch.onnx.export(net, (example,), path, dynamo=dynamo, input_names=["image"], verbose=False, **free)
     return path
 
 
@@ -109,15 +122,25 @@ def quantize(float_path, way, values, reduce_range, method=CalibrationMethod.Min
         per_channel=way.per_channel,
         reduce_range=reduce_range,
         calibrate_method=method,
+        nodes_to_exclude=dense_layers(prepared) if way.end_in_float else [],
+        extra_options={"AddQDQPairToWeight": way.fake},
     )
     return path
 
 
-def output_step(path):
-    """The scale of the logits: that of the last DequantizeLinear."""
+def dense_layers(path):
+    """Not the first convolution: where a layer begins with sums of floats, their order decides which way some values are
+    rounded, and one step there is several in the logits."""
+    return [node.name for node in onnx.load(path).graph.node if node.op_type == "Gemm"]
+
+
+def output_step(path, largest):
+    """The scale of the logits: that of the last DequantizeLinear; what 8 bits would have where they stay float."""
     graph = onnx.load(path).graph
     makers = {name: node for node in graph.node for name in node.output}
     last = makers[graph.output[0].name]
+    if last.op_type == "Gemm":
+        return 2 * largest / 255
     if last.op_type != "DequantizeLinear":
         raise ValueError(f"{path.name} ends with {last.op_type}, not with DequantizeLinear")
     scales = [t for t in graph.initializer if t.name == last.input[1]]

@@ -14,6 +14,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use tract_nnef::internal::TypedModel;
 
+use self::onnx::quantized::{self, QuantizedLayer};
 use self::tensors::{Metadata, Tensors};
 use super::arch::Resnet;
 use super::error::ModelError;
@@ -269,16 +270,16 @@ fn from_integers(
     })
 }
 
-fn left_in_float(layer: &onnx::quantized::QuantizedLayer) -> FloatLayer {
+fn left_in_float(layer: &QuantizedLayer) -> FloatLayer {
+    let operator = match &layer.kind {
+        quantized::Kind::GlobalAverage => "GlobalAveragePool",
+        _ if layer.shape[1..] == [1, 1] => "Gemm",
+        _ => "Conv",
+    };
     FloatLayer {
         name: layer.name.clone(),
-        operator: if layer.shape[1..] == [1, 1] {
-            "Gemm"
-        } else {
-            "Conv"
-        }
-        .into(),
-        reason: "its weights are floats in the file".into(),
+        operator: operator.into(),
+        reason: "the file leaves it in float".into(),
     }
 }
 

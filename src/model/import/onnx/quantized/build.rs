@@ -68,6 +68,10 @@ impl Build<'_> {
             Kind::Picture => return self.picture(layer),
             Kind::Normalized => return self.normalized(),
             Kind::Float(conv) => return self.float(&name, layer, conv),
+            Kind::GlobalAverage if layer.output.is_none() => {
+                let x = self.floats(&name, layer)?;
+                return float_layers::average(&mut self.model, &name, x);
+            }
             _ => {}
         }
         let quants: Vec<Quant> = layer
@@ -144,24 +148,35 @@ impl Build<'_> {
 
     /// A layer that tract runs, on what its input stands for.
     fn float(&mut self, name: &str, layer: &QuantizedLayer, conv: &Conv) -> TractResult<OutletId> {
-        let place = layer.inputs[0];
-        let (mut x, storage) = (self.wires[place], self.backend.storage());
-        if let Some(input) = self.network.layers[place].output {
-            let zero = f32::from(input.zero.0);
-            let op = Dequantize::new(vec![input.scale.get()], vec![zero], storage)?;
-            x = self.model.wire_node(format!("{name}_float"), op, &[x])?[0];
-        }
+        let mut x = self.floats(name, layer)?;
         x = emit::conv(&mut self.model, name, conv, x)?;
         if layer.relu {
             x = float_layers::relu(&mut self.model, &format!("{name}_relu"), x)?;
         }
         let Some(output) = layer.output else {
+            if self.wires.len() + 1 < self.network.layers.len() {
+                return Ok(x);
+            }
             return float_layers::scores(&mut self.model, &format!("{name}_scores"), x);
         };
-        let op = Quantize::new(output, storage);
+        let op = Quantize::new(output, self.backend.storage());
         Ok(self
             .model
             .wire_node(format!("{name}_quantized"), op, &[x])?[0])
+    }
+
+    /// What the layer's input stands for.
+    fn floats(&mut self, name: &str, layer: &QuantizedLayer) -> TractResult<OutletId> {
+        let place = layer.inputs[0];
+        let Some(input) = self.network.layers[place].output else {
+            return Ok(self.wires[place]);
+        };
+        let zero = f32::from(input.zero.0);
+        let op = Dequantize::new(vec![input.scale.get()], vec![zero], self.backend.storage())?;
+        let x = self
+            .model
+            .wire_node(format!("{name}_float"), op, &[self.wires[place]])?;
+        Ok(x[0])
     }
 
     /// The picture's bytes, normalized, and rounded to the file's own scale.

@@ -6,7 +6,7 @@ use super::super::check;
 use super::super::layers::{Conv, Divisor, Place, Shape, Window};
 use super::attributes::{dense_shape, kernel, long_integers, plain_gemm, slid, text, window};
 use super::constants::{dims, floats, set_bias};
-use super::walk::{Value, Waiting, Walk};
+use super::walk::{Pool, Value, Waiting, Walk};
 use super::{Kind, ONE, QuantizedLayer, Weights};
 use crate::kernels::Padding;
 
@@ -165,22 +165,28 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// The layer that a float layer reads: a quantized one, or the picture before anything was rounded.
-    fn unrounded(&mut self, node: &NodeProto) -> Result<Place, String> {
-        if !matches!(self.value(node, 0)?, Value::Picture) {
-            return self.floats(node, 0);
-        }
-        if !self.layers.is_empty() {
-            return Err("it reads the picture, which another layer read already".into());
-        }
-        Ok(self.push(QuantizedLayer {
-            name: "normalized".into(),
-            kind: Kind::Normalized,
-            inputs: Vec::new(),
-            relu: false,
-            shape: self.picture,
-            output: None,
-        }))
+    /// The layer that a float layer reads: a quantized one, another in float, or the picture before anything was rounded.
+    fn unrounded(&mut self, node: &'a NodeProto) -> Result<Place, String> {
+        let place = match self.value(node, 0)? {
+            Value::Unrounded(place) => return Ok(place),
+            Value::Waiting(waiting) if waiting.pool.is_none() && waiting.may_be_float() => {
+                self.rounded(*waiting, None)
+            }
+            Value::Picture if self.layers.is_empty() => self.push(QuantizedLayer {
+                name: "normalized".into(),
+                kind: Kind::Normalized,
+                inputs: Vec::new(),
+                relu: false,
+                shape: self.picture,
+                output: None,
+            }),
+            Value::Picture => {
+                return Err("it reads the picture, which another layer read already".into());
+            }
+            _ => return self.floats(node, 0),
+        };
+        self.values.insert(&node.input[0], Value::Unrounded(place));
+        Ok(place)
     }
 
     pub(super) fn add(&mut self, node: &'a NodeProto) -> Result<Value, String> {
@@ -234,8 +240,8 @@ impl<'a> Walk<'a> {
 
     /// A shortcut that is added before the convolution's result is rounded.
     fn with_residual(&self, mut waiting: Waiting, residual: Place) -> Result<Value, String> {
-        let plain =
-            matches!(waiting.kind, Kind::Conv { .. }) && !waiting.relu && waiting.inputs.len() == 1;
+        let alone = !waiting.relu && waiting.inputs.len() == 1 && waiting.pool.is_none();
+        let plain = matches!(waiting.kind, Kind::Conv { .. }) && alone;
         if !plain || self.shape(residual) != waiting.shape {
             return Err(
                 "it adds what is no convolution's result and a quantized tensor of its shape"
@@ -267,8 +273,12 @@ impl<'a> Walk<'a> {
     /// A maximum moves no value: it is the same on integers and on the floats that they stand for.
     pub(super) fn max_pool(&mut self, node: &'a NodeProto) -> Result<Value, String> {
         let value = self.value(node, 0)?;
-        let (Value::Integers(input) | Value::Floats(input)) = value else {
-            return Err("its input is not quantized".into());
+        let input = match &value {
+            Value::Integers(input) | Value::Floats(input) => *input,
+            Value::Waiting(waiting) if waiting.pool.is_none() => {
+                return self.pooled(node, (**waiting).clone());
+            }
+            _ => return Err("its input is not quantized".into()),
         };
         let shape = self.shape(input);
         let window = window(node, kernel(node)?, shape)?;
@@ -284,6 +294,17 @@ impl<'a> Walk<'a> {
             Value::Integers(_) => Value::Integers(place),
             _ => Value::Floats(place),
         })
+    }
+
+    /// Maxima of what is not rounded yet.
+    fn pooled(&self, node: &NodeProto, mut waiting: Waiting) -> Result<Value, String> {
+        let window = window(node, kernel(node)?, waiting.shape)?;
+        waiting.pool = Some(Pool {
+            name: check::name(node).to_owned(),
+            window,
+            shape: slid(window, waiting.shape, waiting.shape[0])?,
+        });
+        Ok(Value::Waiting(Box::new(waiting)))
     }
 
     pub(super) fn average(&mut self, node: &'a NodeProto) -> Result<Value, String> {

@@ -40,9 +40,12 @@ pub struct QuantizedNetwork {
 impl QuantizedNetwork {
     /// Layers that the file leaves in float.
     pub fn floats(&self) -> impl Iterator<Item = &QuantizedLayer> {
-        self.layers
-            .iter()
-            .filter(|layer| matches!(layer.kind, Kind::Float(_)))
+        let float = |layer: &&QuantizedLayer| match layer.kind {
+            Kind::Float(_) => true,
+            Kind::GlobalAverage => layer.output.is_none(),
+            _ => false,
+        };
+        self.layers.iter().filter(float)
     }
 
     /// Weights that were -128 and are -127.
@@ -65,7 +68,8 @@ pub struct QuantizedLayer {
     pub inputs: Vec<Place>,
     pub relu: bool,
     pub shape: Shape,
-    /// How the result is rounded; nothing where it stays float: the normalized picture, and the last layer.
+    /// How the result is rounded; nothing where it stays float: the normalized picture, the last layer, and what a layer in
+    /// float reads.
     pub output: Option<Quant>,
 }
 

@@ -7,7 +7,7 @@ use tract_onnx::pb::NodeProto;
 
 use super::super::check::{self, Checked};
 use super::super::error::OnnxError;
-use super::super::layers::{Place, Shape};
+use super::super::layers::{Place, Shape, Window};
 use super::attributes::text;
 use super::constants::{Constants, Integers};
 use super::{Kind, QuantizedLayer, QuantizedNetwork};
@@ -25,6 +25,8 @@ pub(super) enum Value {
     Floats(Place),
     /// What a float operator makes, not rounded yet.
     Waiting(Box<Waiting>),
+    /// The same of a layer that is left in float, because another float layer reads it.
+    Unrounded(Place),
     /// Constant weights or a bias.
     Weights(Integers),
     /// A shape, computed to flatten with.
@@ -37,7 +39,29 @@ pub(super) struct Waiting {
     pub kind: Kind,
     pub inputs: Vec<Place>,
     pub relu: bool,
+    /// What it gives before it is pooled.
     pub shape: Shape,
+    /// Maxima of the result: whether a tensor is rounded before or after, they are the same.
+    pub pool: Option<Pool>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    pub name: String,
+    pub window: Window,
+    pub shape: Shape,
+}
+
+impl Waiting {
+    /// Whether it can be computed in float.
+    pub fn may_be_float(&self) -> bool {
+        matches!(self.kind, Kind::Float(_) | Kind::GlobalAverage)
+    }
+
+    /// The shape of what it gives.
+    pub fn shape(&self) -> Shape {
+        self.pool.as_ref().map_or(self.shape, |pool| pool.shape)
+    }
 }
 
 pub(super) struct Walk<'a> {
@@ -132,13 +156,24 @@ impl<'a> Walk<'a> {
         self.layers.len() - 1
     }
 
-    fn rounded(&mut self, waiting: Waiting, output: Option<Quant>) -> Place {
-        self.push(QuantizedLayer {
+    pub fn rounded(&mut self, waiting: Waiting, output: Option<Quant>) -> Place {
+        let place = self.push(QuantizedLayer {
             name: waiting.name,
             kind: waiting.kind,
             inputs: waiting.inputs,
             relu: waiting.relu,
             shape: waiting.shape,
+            output,
+        });
+        let Some(pool) = waiting.pool else {
+            return place;
+        };
+        self.push(QuantizedLayer {
+            name: pool.name,
+            kind: Kind::MaxPool(pool.window),
+            inputs: vec![place],
+            relu: false,
+            shape: pool.shape,
             output,
         })
     }
@@ -150,6 +185,7 @@ impl<'a> Walk<'a> {
             inputs,
             relu: false,
             shape,
+            pool: None,
         }))
     }
 
@@ -170,6 +206,7 @@ impl<'a> Walk<'a> {
                 inputs: Vec::new(),
                 relu: false,
                 shape: self.picture,
+                pool: None,
             },
             _ => return Err("it quantizes what is no float tensor, or the picture twice".into()),
         };
@@ -183,6 +220,7 @@ impl<'a> Walk<'a> {
             inputs: vec![place],
             relu: false,
             shape: self.shape(place),
+            pool: None,
         }
     }
 
@@ -227,8 +265,10 @@ impl<'a> Walk<'a> {
     fn alias(&mut self, node: &'a NodeProto) -> Result<Value, String> {
         let value = self.value(node, 0)?;
         let shape = match &value {
-            Value::Integers(place) | Value::Floats(place) => self.shape(*place),
-            Value::Waiting(waiting) => waiting.shape,
+            Value::Integers(place) | Value::Floats(place) | Value::Unrounded(place) => {
+                self.shape(*place)
+            }
+            Value::Waiting(waiting) => waiting.shape(),
             Value::Sizes => return Ok(value),
             Value::Picture | Value::Weights(_) => self.picture,
         };
@@ -257,7 +297,7 @@ impl<'a> Walk<'a> {
     fn finish(mut self, output: Option<Value>) -> Result<QuantizedNetwork, String> {
         let place = match output {
             Some(Value::Integers(place) | Value::Floats(place)) => place,
-            Some(Value::Waiting(waiting)) => self.rounded(*waiting, None),
+            Some(Value::Waiting(waiting)) if waiting.pool.is_none() => self.rounded(*waiting, None),
             _ => return Err("its output is no layer's".into()),
         };
         if self.shape(place)[1..] != [1, 1] {
