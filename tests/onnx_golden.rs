@@ -101,6 +101,7 @@ fn timms_configuration_beside_a_graph_says_how_pictures_were_prepared() {
         let path = folder.path().join(file);
         std::fs::copy(common::golden(file), &path).unwrap();
         let config = r#"{"architecture": "resnet18", "input_size": [3, 32, 32], "crop_pct": 0.8,
+            "interpolation": "bicubic",
             "mean": [0.5, 0.4, 0.3], "std": [0.25, 0.25, 0.25], "label_names": ["a", "b", "c", "d", "e"]}"#;
         std::fs::write(folder.path().join("config.json"), config).unwrap();
         let options = Options {

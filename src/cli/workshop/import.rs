@@ -113,6 +113,7 @@ fn assumed(imported: &Imported) -> String {
     let value = |key: &str| match key {
         "resize" => p.resize.to_string(),
         "crop" => p.crop.to_string(),
+        "interpolation" => "bilinear".into(),
         "mean" => list(p.mean),
         _ => list(p.std),
     };

@@ -72,6 +72,7 @@ impl Options {
         let given = [
             ("resize", self.resize.is_some()),
             ("crop", self.crop.is_some()),
+            ("interpolation", self.interpolation.is_some()),
             ("mean", self.mean.is_some()),
             ("std", self.std.is_some()),
         ];
@@ -93,7 +94,14 @@ impl Options {
         weights: &Path,
         mut own: Metadata,
     ) -> Result<Metadata, ModelError> {
-        for (key, value) in self.beside(weights)? {
+        let mut beside = self.beside(weights)?;
+        let crop = self.crop.map(|crop| crop.to_string());
+        let crop = crop.or_else(|| own.get("crop").cloned());
+        if crop.is_some_and(|crop| beside.get("crop").is_some_and(|other| *other != crop)) {
+            // said for pictures of another size
+            beside.remove("resize");
+        }
+        for (key, value) in beside {
             own.entry(key).or_insert(value);
         }
         Ok(own)
@@ -321,7 +329,7 @@ mod tests {
         assert_eq!((found.resize, found.crop), (128, 112));
         assert_eq!(
             options.assumed(&Metadata::default()),
-            ["resize", "mean", "std"]
+            ["resize", "interpolation", "mean", "std"]
         );
         assert_eq!(options.assumed(&timm(RESNET50_A1).unwrap()), [""; 0]);
     }

@@ -69,6 +69,7 @@ impl Build<'_> {
             Kind::Normalized => return self.normalized(),
             Kind::Float(conv) => return self.float(&name, layer, conv),
             Kind::GlobalAverage if layer.output.is_none() => {
+                self.relu_is_nothing(layer)?;
                 let x = self.floats(&name, layer)?;
                 return float_layers::average(&mut self.model, &name, x);
             }
@@ -220,9 +221,8 @@ impl Build<'_> {
 
     /// Where the lowest value stands for zero, rounding is a ReLU already.
     fn relu_is_nothing(&self, layer: &QuantizedLayer) -> TractResult<()> {
-        let zero = layer.output.map_or(0, |q| q.zero.0);
         ensure!(
-            !layer.relu || zero == 0,
+            !layer.relu || layer.output.is_some_and(|q| q.zero.0 == 0),
             "a ReLU behind it, to a scale with negative values, is run by no operator"
         );
         Ok(())

@@ -41,6 +41,21 @@ impl<'a> Constants<'a> {
         self.0.get(node.input.get(slot)?.as_str()).copied()
     }
 
+    /// As [`Self::get`]; an input that is there must be a constant.
+    pub fn optional(
+        &self,
+        node: &NodeProto,
+        slot: usize,
+    ) -> Result<Option<&'a TensorProto>, String> {
+        match node.input.get(slot).filter(|name| !name.is_empty()) {
+            Some(name) => match self.0.get(name.as_str()) {
+                Some(tensor) => Ok(Some(tensor)),
+                None => Err(format!("its input {name} is no constant")),
+            },
+            None => Ok(None),
+        }
+    }
+
     fn needed(&self, node: &NodeProto, slot: usize, what: &str) -> Result<&'a TensorProto, String> {
         self.get(node, slot)
             .ok_or_else(|| format!("its {what} is no constant"))
@@ -52,7 +67,14 @@ impl<'a> Constants<'a> {
             return Err("activations have one scale; quantize them per tensor".into());
         };
         // without a zero point the integers are u8 and begin at 0
-        let zero = match self.get(node, slot + 1) {
+        let zero = match self.optional(node, slot + 1)? {
+            None if node
+                .attribute
+                .iter()
+                .any(|a| a.name == "output_dtype" && a.i > 2) =>
+            {
+                return Err("its type is said by output_dtype alone; give it a zero point".into());
+            }
             None => 0,
             Some(tensor) => {
                 let moved = match DataType::try_from(tensor.data_type) {
@@ -94,7 +116,7 @@ impl<'a> Constants<'a> {
     ) -> Result<Integers, String> {
         let tensor = self.needed(node, slot, "weights")?;
         let scales = self.scales(node, scale)?;
-        let dims = dims(tensor);
+        let dims = dims(tensor)?;
         let rank = i64::try_from(dims.len()).unwrap_or(0);
         let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).unwrap_or(0);
         if scales.len() != 1 && dims.get(axis) != Some(&scales.len()) {
@@ -104,7 +126,7 @@ impl<'a> Constants<'a> {
             ));
         }
         let zeros = self
-            .get(node, scale + 1)
+            .optional(node, scale + 1)?
             .map_or_else(|| Ok(vec![0]), integers)?;
         let of = |list_len: usize, i: usize| {
             if list_len == 1 {
@@ -117,6 +139,9 @@ impl<'a> Constants<'a> {
             return Err("its zero points do not fit its scales".into());
         }
         let stored = if tensor.data_type == DataType::Float as i32 {
+            if self.get(node, scale + 1).is_none() {
+                return Err("floats are rounded to what its zero point is, and it has none".into());
+            }
             let signed = self
                 .get(node, scale + 1)
                 .is_some_and(|z| z.data_type == DataType::Int8 as i32);
@@ -234,9 +259,13 @@ pub fn set_bias(weights: &mut Weights, input: Quant, bias: &[f64]) -> Result<(),
 }
 
 /// The extents of a tensor.
-pub fn dims(tensor: &TensorProto) -> Vec<usize> {
-    let dims = tensor.dims.iter();
-    dims.filter_map(|d| usize::try_from(*d).ok()).collect()
+///
+/// # Errors
+/// If one of them is nothing: such a tensor may claim any size along the others.
+pub fn dims(tensor: &TensorProto) -> Result<Vec<usize>, String> {
+    let positive = |d: &i64| usize::try_from(*d).ok().filter(|d| *d > 0);
+    let dims: Option<Vec<usize>> = tensor.dims.iter().map(positive).collect();
+    dims.ok_or_else(|| "an extent of its weights is nothing".into())
 }
 
 /// Numbers of a tensor of floats.

@@ -79,6 +79,9 @@ impl<'a> Walk<'a> {
         let Value::Weights(bias) = self.value(node, slot)? else {
             return Err("its bias is computed".into());
         };
+        if bias.scales.len() != 1 && bias.scales.len() != bias.values.len() {
+            return Err("its bias has scales for other values".into());
+        }
         let scale = |i: usize| bias.scales[if bias.scales.len() == 1 { 0 } else { i }];
         let values = bias.values.iter().enumerate();
         Ok(values
@@ -107,7 +110,7 @@ impl<'a> Walk<'a> {
     /// A convolution of what is a float, whose weights are floats too.
     fn float_conv(&mut self, node: &'a NodeProto, tensor: &TensorProto) -> Result<Value, String> {
         let input = self.unrounded(node)?;
-        let dims = dims(tensor);
+        let dims = dims(tensor)?;
         let dims: [usize; 4] = dims[..]
             .try_into()
             .map_err(|_| "its weights are not of rows and columns")?;
@@ -120,7 +123,7 @@ impl<'a> Walk<'a> {
         let input = self.unrounded(node)?;
         plain_gemm(node)?;
         let outputs_first = node.get_attr_opt("transB").map_err(text)?.unwrap_or(false);
-        let &[a, b] = &dims(tensor)[..] else {
+        let &[a, b] = &dims(tensor)?[..] else {
             return Err("its weights are no matrix".into());
         };
         let mut values = floats(tensor)?;
@@ -225,6 +228,7 @@ impl<'a> Walk<'a> {
             Kind::Float(conv)
                 if !waiting.relu
                     && conv.bias.iter().all(|b| *b == 0.0)
+                    && waiting.shape[1..] == [1, 1]
                     && conv.bias.len() == bias.len() =>
             {
                 #[allow(clippy::cast_possible_truncation)] // they were floats
@@ -254,9 +258,12 @@ impl<'a> Walk<'a> {
 
     pub(super) fn relu(&mut self, node: &'a NodeProto) -> Result<Value, String> {
         if node.op_type == "Clip" {
-            let bound = |slot| self.constants.get(node, slot).map(floats).transpose();
+            let bound = |slot| {
+                let bound = self.constants.optional(node, slot)?;
+                bound.map(floats).transpose()
+            };
             let low = bound(1)?.is_some_and(|v| v == [0.0]);
-            let high = bound(2)?.is_none_or(|v| v[..].iter().all(|v| *v >= f32::MAX));
+            let high = bound(2)?.is_none_or(|v| matches!(v[..], [v] if v >= f32::MAX));
             if !low || !high {
                 return Err("only ReLU, which cuts off below zero, is read".into());
             }

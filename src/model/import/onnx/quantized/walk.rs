@@ -136,7 +136,7 @@ impl<'a> Walk<'a> {
     /// The layer whose integers, as floats, a node reads at `slot`.
     pub fn floats(&self, node: &NodeProto, slot: usize) -> Result<Place, String> {
         match self.value(node, slot)? {
-            Value::Floats(place) => Ok(place),
+            Value::Floats(place) if self.layers[place].output.is_some() => Ok(place),
             _ => Err("its input is not quantized: networks that are int8 in parts are not read; quantize it whole, or import the float one".into()),
         }
     }

@@ -129,3 +129,25 @@ fn floats_that_the_file_rounds_are_the_integers_that_it_makes_of_them() {
     let error = refused(&fake([1.0, f32::NAN, 3.0], &signed, 0.5));
     assert!(error.contains("not finite"), "{error}");
 }
+
+#[test]
+fn weights_without_extent_are_refused_whatever_they_claim_otherwise() {
+    for dims in [[8, 3, 0, 0], [1 << 40, 0, 1, 1]] {
+        let mut m = Maker::new(Of::U8);
+        let x = m.round("x", 0.02, 128);
+        let w = m.made.tensor(raw(DataType::Int8, &dims, Vec::new()));
+        let scale = m.made.tensor(floats(&[], &[0.01]));
+        let w = m.made.node("DequantizeLinear", &[&w, &scale], &[]);
+        let x = m.made.node("Conv", &[&x, &w], &[]);
+        m.round(&x, 0.1, 0);
+        let error = refused(&m.finish());
+        assert!(error.contains("is nothing"), "{error}");
+        let mut m = Maker::new(Of::U8);
+        let x = m.round("x", 0.02, 128);
+        let w = m.made.tensor(floats(&dims, &[]));
+        let x = m.made.node("Conv", &[&x, &w], &[]);
+        m.round(&x, 0.1, 0);
+        let error = refused(&m.finish());
+        assert!(error.contains("is nothing"), "{error}");
+    }
+}
