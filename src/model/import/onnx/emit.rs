@@ -2,9 +2,8 @@
 //! same operators that `arch.rs` builds with, but with each layer's own padding, groups and names.
 
 use tract_nnef::internal::*;
-use tract_nnef::tract_core::ops::cnn::{self, PaddingSpec, PoolSpec, SumPool};
 use tract_nnef::tract_core::ops::math;
-use tract_nnef::tract_core::ops::nn::{DataFormat, Reduce, Reducer, sigmoid};
+use tract_nnef::tract_core::ops::nn::sigmoid;
 
 use super::layers::{Affine, Bound, Conv, Divisor, Kind, Layer, Window};
 use super::names::Names;
@@ -47,7 +46,6 @@ impl Emit {
 
     fn layer(&mut self, layer: &Layer, inputs: &[OutletId]) -> TractResult<OutletId> {
         let name = self.names.of(&layer.name, &layer.op);
-        let channels = layer.shape[0];
         match &layer.kind {
             Kind::Image => {
                 let [channels, rows, columns] = layer.shape;
@@ -66,25 +64,17 @@ impl Emit {
                 self.wire(&name, op, &[inputs[0], value])
             }
             Kind::Elementwise(op) => self.wire(&name, op.clone(), inputs),
-            Kind::Add => self.wire(&name, math::add(), inputs),
+            Kind::Add => float_layers::add(&mut self.graph, &name, inputs[0], inputs[1]),
             Kind::Sigmoid => self.wire(&name, sigmoid(), inputs),
             Kind::Product => self.wire(&name, math::mul(), inputs),
             Kind::MaxPool(window) => {
-                let op = cnn::MaxPool {
-                    pool_spec: spec(*window, channels, channels),
-                    with_index_outputs: None,
-                };
-                self.wire(&name, op, inputs)
+                float_layers::max_pool(&mut self.graph, &name, plain(*window), inputs[0])
             }
             Kind::AveragePool(window, divisor) => {
-                let op = SumPool {
-                    pool_spec: spec(*window, channels, channels),
-                    count_include_pad: *divisor == Divisor::Window,
-                    normalize: true,
-                };
-                self.wire(&name, op, inputs)
+                let window = (plain(*window), *divisor == Divisor::Window);
+                float_layers::average_pool(&mut self.graph, &name, window, inputs[0])
             }
-            Kind::GlobalAverage => self.average(&name, inputs[0]),
+            Kind::GlobalAverage => float_layers::average(&mut self.graph, &name, inputs[0]),
             Kind::Pad(_) | Kind::Sum => bail!("{name}: {:?} was to be folded", layer.kind),
         }
     }
@@ -92,35 +82,17 @@ impl Emit {
     fn constant(&mut self, name: &str, value: Tensor) -> TractResult<OutletId> {
         self.graph.add_const(name, value.broadcast_into_rank(4)?)
     }
-
-    fn average(&mut self, name: &str, x: OutletId) -> TractResult<OutletId> {
-        let shape = self.graph.outlet_fact(x)?.shape.clone();
-        let pixels = shape[2].to_usize()? * shape[3].to_usize()?;
-        let sum = Reduce {
-            axes: tvec!(2, 3),
-            reducer: Reducer::Sum,
-        };
-        let sum = self.wire(&format!("{name}_sum"), sum, &[x])?;
-        #[allow(clippy::cast_precision_loss)] // a few dozen pixels
-        let share = self.constant(&format!("{name}_share"), tensor0(1.0 / pixels as f32))?;
-        self.wire(name, math::mul(), &[sum, share])
-    }
 }
 
 /// # Errors
 /// If tract refuses it.
 pub fn conv(graph: &mut TypedModel, name: &str, conv: &Conv, x: OutletId) -> TractResult<OutletId> {
-    let window = conv.window;
     let layer = Convolution {
         weights: Weights {
             weights: Tensor::from_shape(&conv.dims, &conv.weights)?.into_arc_tensor(),
             bias: conv.bias.clone(),
         },
-        window: model::layers::Window {
-            kernel: window.kernel,
-            stride: window.stride,
-            pad: window.pad,
-        },
+        window: plain(conv.window),
         groups: conv.groups,
     };
     float_layers::conv(graph, name, &layer, x)
@@ -142,15 +114,11 @@ fn depthwise(affine: &Affine) -> Conv {
     }
 }
 
-fn spec(window: Window, inputs: usize, outputs: usize) -> PoolSpec {
-    let p = window.pad;
-    PoolSpec::new(
-        DataFormat::NCHW,
-        tvec!(window.kernel.0, window.kernel.1),
-        PaddingSpec::Explicit(tvec!(p.top, p.left), tvec!(p.bottom, p.right)),
-        None,
-        Some(tvec!(window.stride.0, window.stride.1)),
-        inputs,
-        outputs,
-    )
+/// The window as the float graph's layers have it.
+fn plain(window: Window) -> model::layers::Window {
+    model::layers::Window {
+        kernel: window.kernel,
+        stride: window.stride,
+        pad: window.pad,
+    }
 }

@@ -2,9 +2,9 @@
 
 /// Types whose objects are plain data, or lie in checkpoints beside the weights: what torchvision's, timm's and
 /// Lightning's programs save.
-const PLAIN: [(&str, &[&str]); 14] = [
+const PLAIN: [(&[&str], &[&str]); 11] = [
     (
-        "builtins",
+        &["builtins", "__builtin__"],
         &[
             "int",
             "float",
@@ -15,36 +15,22 @@ const PLAIN: [(&str, &[&str]); 14] = [
             "frozenset",
         ],
     ),
+    (&["argparse"], &["Namespace"]),
+    (&["types"], &["SimpleNamespace"]),
     (
-        "__builtin__",
-        &[
-            "int",
-            "float",
-            "bool",
-            "str",
-            "complex",
-            "bytearray",
-            "frozenset",
-        ],
-    ),
-    ("argparse", &["Namespace"]),
-    ("types", &["SimpleNamespace"]),
-    (
-        "pathlib",
+        &["pathlib", "pathlib._local"],
         &["Path", "PosixPath", "WindowsPath", "PurePosixPath"],
     ),
+    (&["datetime"], &["datetime", "timedelta", "date"]),
+    (&["collections"], &["deque", "Counter"]),
+    (&["_codecs"], &["encode"]),
+    (&["numpy"], &["dtype", "ndarray"]),
     (
-        "pathlib._local",
-        &["Path", "PosixPath", "WindowsPath", "PurePosixPath"],
+        &["numpy.core.multiarray", "numpy._core.multiarray"],
+        &["scalar", "_reconstruct"],
     ),
-    ("datetime", &["datetime", "timedelta", "date"]),
-    ("collections", &["deque", "Counter"]),
-    ("_codecs", &["encode"]),
-    ("numpy", &["dtype", "ndarray"]),
-    ("numpy.core.multiarray", &["scalar", "_reconstruct"]),
-    ("numpy._core.multiarray", &["scalar", "_reconstruct"]),
-    ("torch", &["device", "float32", "float16", "bfloat16"]),
-    ("lightning_fabric.utilities.data", &["AttributeDict"]),
+    (&["torch"], &["device", "float32", "float16", "bfloat16"]),
+    (&["lightning_fabric.utilities.data"], &["AttributeDict"]),
 ];
 
 /// A name that may be used.
@@ -101,7 +87,7 @@ pub fn global(module: &str, name: &str) -> Result<Global, String> {
         }
         _ if PLAIN
             .iter()
-            .any(|(m, names)| *m == module && names.contains(&name)) =>
+            .any(|(modules, names)| modules.contains(&module) && names.contains(&name)) =>
         {
             Ok(Global::Plain)
         }
