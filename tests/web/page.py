@@ -100,6 +100,9 @@ class Page:
         browser.run("document.dispatchEvent(new Event('visibilitychange'))")
         until(lambda: browser.run("return [...document.querySelectorAll('.kept img')].filter((one) => one.naturalWidth === 640).length") >= 1,
               40, "pictures of changes are shown")
+        browser.run("window.first = document.querySelector('.kept'); document.dispatchEvent(new Event('visibilitychange'))")
+        time.sleep(1)
+        assert browser.run("return window.first.isConnected"), "a picture stays the same element when the list is asked for anew"
         browser.click(".kept input")
         browser.run("document.getElementById('label').value = 'garden \\u{1f600}'")
         browser.click("#judge button[type=submit]")

@@ -246,7 +246,7 @@ impl Reading<'_> {
         )
     }
 
-    /// A ReLU is a maximum with zero; a minimum with what no float exceeds is nothing; any other bound is a layer of its own.
+    /// A ReLU is a maximum with zero; a minimum with what no float exceeds is nothing; any other bound is a layer.
     fn bound(
         &mut self,
         node: &TypedNode,

@@ -17,9 +17,9 @@ async function list(before) {
 
 function picture(note) {
   const figure = html("label", "", "kept");
+  figure.dataset.note = JSON.stringify(note);
   const box = html("input");
   box.type = "checkbox";
-  box.checked = chosen.has(note.id);
   box.addEventListener("change", () => (box.checked ? chosen.add(note.id) : chosen.delete(note.id)));
   const image = html("img");
   image.loading = "lazy";
@@ -29,6 +29,16 @@ function picture(note) {
   const really = html("strong", note.label === null ? "" : `is ${note.label}`);
   figure.append(box, image, html("span", said), html("span", `${note.camera}, ${clock(note.timestamp)}`), really);
   return figure;
+}
+
+/** `snapshots` as figures; one that is shown already stays the same element, so that no click meets one that is gone. */
+function figures(snapshots) {
+  const shown = new Map([...by("pictures").children].map((figure) => [figure.dataset.note, figure]));
+  return snapshots.map((note) => {
+    const figure = shown.get(JSON.stringify(note)) ?? picture(note);
+    figure.querySelector("input").checked = chosen.has(note.id);
+    return figure;
+  });
 }
 
 function show({ snapshots, labels, open, teaches }, more) {
@@ -42,16 +52,16 @@ function show({ snapshots, labels, open, teaches }, more) {
     option.value = label;
     return option;
   }));
-  if (more) by("pictures").append(...snapshots.map(picture));
-  else fill(by("pictures"), ...snapshots.map(picture));
+  if (more) by("pictures").append(...figures(snapshots));
+  else fill(by("pictures"), ...figures(snapshots));
   by("older").hidden = snapshots.length === 0;
   if (snapshots.length) oldest = snapshots.at(-1).id;
 }
 
 async function refresh() {
-  if (document.hidden || chosen.size) return; // nothing moves under the hand that chooses
+  if (document.hidden || chosen.size) return;
   const found = await list().catch(() => null);
-  if (found) show(found, false);
+  if (found && chosen.size === 0) show(found, false); // nothing moves under the hand that chooses
 }
 
 async function judge(label) {
