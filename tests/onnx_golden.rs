@@ -39,11 +39,12 @@ fn picture(k: usize) -> Vec<u8> {
 }
 
 /// What a file's network says to so many pictures, and whether it came quantized.
-fn logits(file: &str, pictures: usize) -> (Vec<Vec<f32>>, bool) {
+fn logits(file: &str, pictures: usize, as_float: bool) -> (Vec<Vec<f32>>, bool) {
     let options = Options {
         name: "tiny".into(),
         labels: Some((0..5).map(|i| format!("class {i}")).collect()),
         resize: Some(32),
+        as_float,
         ..Options::default()
     };
     let bundle = import(&common::golden(file), &options).unwrap().bundle;
@@ -71,7 +72,7 @@ fn apart(got: &[f32], want: &[f32]) -> f32 {
 fn both_exporters_files_say_what_pytorch_says() {
     let want = golden().float;
     for file in ["tiny_script.onnx", "tiny_dynamo.onnx"] {
-        let (got, quantized) = logits(file, want.len());
+        let (got, quantized) = logits(file, want.len(), false);
         assert!(!quantized, "{file}");
         for (k, (got, want)) in got.iter().zip(&want).enumerate() {
             let largest = want.iter().fold(0f32, |a, b| a.max(b.abs()));
@@ -85,12 +86,27 @@ fn both_exporters_files_say_what_pytorch_says() {
 fn both_spellings_of_a_quantized_network_say_what_onnx_runtime_says() {
     let Int8 { step, logits: want } = golden().int8;
     for file in ["tiny_qdq.onnx", "tiny_qoperator.onnx"] {
-        let (got, quantized) = logits(file, want.len());
+        let (got, quantized) = logits(file, want.len(), false);
         assert!(quantized, "{file}");
         for (k, (got, want)) in got.iter().zip(&want).enumerate() {
             let steps = (apart(got, want) / step).round();
             assert!(steps <= 1.0, "{file}, picture {k}: {steps} steps");
         }
+    }
+}
+
+#[test]
+fn the_float_network_of_a_quantized_file_differs_by_the_rounding_of_its_weights() {
+    let want = golden().float;
+    let (got, quantized) = logits("tiny_qdq.onnx", want.len(), true);
+    assert!(!quantized);
+    for (k, (got, want)) in got.iter().zip(&want).enumerate() {
+        let largest = want.iter().fold(0f32, |a, b| a.max(b.abs()));
+        let error = apart(got, want) / largest;
+        assert!(
+            (1e-5..0.02).contains(&error),
+            "picture {k}: relative error {error}"
+        );
     }
 }
 

@@ -25,7 +25,7 @@ pub fn safetensors(bytes: &[u8]) -> bool {
 /// A graph as ONNX, quantized or not, up to the graph that would be written.
 pub fn onnx(bytes: &[u8]) -> bool {
     // no file lies beside it
-    let Some(file) = good(graphs::open(Path::new("/nowhere/fuzzed.onnx"), bytes)) else {
+    let Some(mut file) = good(graphs::open(Path::new("/nowhere/fuzzed.onnx"), bytes)) else {
         return false;
     };
     if file.is_quantized() {
@@ -37,7 +37,12 @@ pub fn onnx(bytes: &[u8]) -> bool {
         let layers = good(file.quantized(8));
         let backend = Backend::selected().ok();
         let graph = layers.zip(backend).map(|(l, b)| l.graph(&preprocessing, b));
-        return graph.is_some_and(|graph| graph.is_ok());
+        if graph.is_some_and(|graph| graph.is_ok()) {
+            return true;
+        }
+        if good(file.unround()).is_none() {
+            return false;
+        }
     }
     good(file.network(8)).is_some()
 }

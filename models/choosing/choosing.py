@@ -130,7 +130,8 @@ def accuracy(args):
         found = (int8["images"], float_["top1"], int8["top1"], int8["agreement"])
     else:
         found = evaluated(args)
-    return {"data": args.val.name, **dict(zip(("images", "float", "int8", "agreement"), found))}
+    decoder = "Pillow" if args.accuracy else "resnetd"
+    return {"data": args.val.name, "decoder": decoder, **dict(zip(("images", "float", "int8", "agreement"), found))}
 
 
 def evaluated(args):

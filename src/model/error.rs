@@ -23,6 +23,11 @@ pub enum ModelError {
         path: PathBuf,
         error: super::import::onnx::OnnxError,
     },
+    #[error("{path}: {error}. Import the float original, or this file --as-float, and quantize that", path = path.display())]
+    Rounded {
+        path: PathBuf,
+        error: super::import::onnx::OnnxError,
+    },
     #[error("{path} is no {kind} file: {reason}", path = path.display())]
     Weights {
         path: PathBuf,

@@ -23,6 +23,7 @@ const LARGEST_LABELS: u64 = 1 << 20;
 What kind a file is follows from its bytes. Weights have torchvision's or timm's names; of an ONNX file every
 operator must be one of a ResNet's, and the bundle is compared with the file before it is written. One that
 is quantized already (QDQ or QOperator) keeps its own scales and becomes an int8 bundle; all others are float.
+Quantization-aware trainers that leave shortcuts in float round what no operator here does: read those --as-float.
 
 Labels, sizes, filter, mean and std are taken from the flags, else from the file's metadata or timm's
 config.json beside it, else they are ImageNet's customs (resize 256, crop 224; its labels where there are
@@ -54,6 +55,9 @@ pub struct Args {
     /// The network was trained on B, G, R.
     #[arg(long)]
     bgr: bool,
+    /// Of a quantized file (QDQ) the float network that it rounds, to be quantized anew.
+    #[arg(long)]
+    as_float: bool,
 }
 
 fn triple(text: &str) -> Result<[f32; 3], &'static str> {
@@ -89,6 +93,7 @@ impl Args {
             mean: self.mean,
             std: self.std,
             bgr: self.bgr,
+            as_float: self.as_float,
             ..Options::default()
         };
         let imported = import::import(&self.file, &options)?;

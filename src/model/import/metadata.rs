@@ -37,6 +37,8 @@ pub struct Options {
     pub mean: Option<[f32; 3]>,
     pub std: Option<[f32; 3]>,
     pub bgr: bool,
+    /// A QDQ file is read as the float network that it rounds.
+    pub as_float: bool,
     /// timm's configuration, if it does not lie beside the weights.
     pub config: Option<PathBuf>,
     /// What to call the weights' source, if not by the file's name.

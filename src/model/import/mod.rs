@@ -171,8 +171,11 @@ fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Networ
 
 fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
     let bad = refused(path);
-    let file = onnx::open(path, &bytes).map_err(bad)?;
+    let mut file = onnx::open(path, &bytes).map_err(bad)?;
     drop(bytes);
+    if options.as_float {
+        file.unround().map_err(bad)?;
+    }
     let metadata = options.with_beside(path, file.metadata.clone())?;
     let preprocessing = options.preprocessing(&metadata)?;
     if file.is_quantized() {
@@ -240,8 +243,11 @@ fn from_integers(
     (options, metadata): (&Options, &Metadata),
     preprocessing: Preprocessing,
 ) -> Result<Network, ModelError> {
-    let bad = refused(path);
-    let read = file.quantized(preprocessing.crop as usize).map_err(bad)?;
+    let read = file.quantized(preprocessing.crop as usize);
+    let read = read.map_err(|error| ModelError::Rounded {
+        path: path.to_owned(),
+        error,
+    })?;
     if read.clipped() > 0 {
         let (path, clipped) = (path.display(), read.clipped());
         log::warn!(

@@ -89,6 +89,14 @@ impl File {
         self.checked.graph.node.iter().any(check::is_quantized)
     }
 
+    /// Leaves a quantized network's roundings out: then [`Self::network`] reads it.
+    ///
+    /// # Errors
+    /// If it has operators on integers alone, or weights and scales do not fit.
+    pub fn unround(&mut self) -> Result<(), OnnxError> {
+        quantized::unround(&mut self.checked.graph)
+    }
+
     /// The layers of a network that came quantized, for pictures of `size`.
     ///
     /// # Errors

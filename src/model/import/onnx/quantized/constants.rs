@@ -182,6 +182,19 @@ fn index(dims: &[usize], axis: usize, i: usize) -> usize {
 }
 
 impl Integers {
+    /// What they stand for.
+    #[allow(clippy::cast_possible_truncation)] // as near as 32 bits are
+    pub fn floats(&self) -> Vec<f32> {
+        let scale = |i| match self.scales[..] {
+            [scale] => scale,
+            _ => self.scales[index(&self.dims, self.axis, i)],
+        };
+        let values = self.values.iter().enumerate();
+        values
+            .map(|(i, v)| (f64::from(*v) * f64::from(scale(i))) as f32)
+            .collect()
+    }
+
     /// Weights of a convolution, `[out, in, rows, columns]`.
     pub fn convolution(self) -> Result<Weights, String> {
         let dims: [usize; 4] = self.dims[..]

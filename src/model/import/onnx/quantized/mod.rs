@@ -6,7 +6,7 @@
 //! scales, `attributes.rs` windows; `build.rs` makes an int8 graph of the list.
 //! Activations are u8 here: i8 is moved by 128. Weights are i8 around zero, from -127; others are re-expressed where that is
 //! exact, and else refused, but for -128, which becomes -127. Layers that a QDQ file leaves in float, often the first and the
-//! last, stay so.
+//! last, stay so. `unrounded.rs` reads a QDQ file as the float network that it rounds instead.
 
 mod attributes;
 mod build;
@@ -15,6 +15,7 @@ mod build_tests;
 mod constants;
 mod float;
 mod fused;
+mod unrounded;
 mod walk;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ use super::layers::{Conv, Divisor, Place, Shape, Window};
 use crate::kernels::{Padding, Quant};
 use crate::spec::Activation;
 
+pub use unrounded::unround;
 pub use walk::read;
 
 /// The whole network.

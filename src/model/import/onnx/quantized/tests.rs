@@ -169,12 +169,12 @@ pub(super) fn refused(bytes: &[u8]) -> String {
         .to_string()
 }
 
-fn picture() -> Vec<f32> {
+pub(super) fn picture() -> Vec<f32> {
     let mut random = Random::new(3);
     (0..3 * SIZE * SIZE).map(|_| random.normal()).collect()
 }
 
-fn tract(bytes: &[u8]) -> Vec<f32> {
+pub(super) fn tract(bytes: &[u8]) -> Vec<f32> {
     let model = tract_onnx::onnx().model_for_read(&mut &bytes[..]).unwrap();
     let plan = model.into_typed().unwrap().into_runnable().unwrap();
     let picture = Tensor::from_shape(&[1, 3, SIZE, SIZE], &picture()).unwrap();

@@ -137,7 +137,7 @@ impl<'a> Walk<'a> {
     pub fn floats(&self, node: &NodeProto, slot: usize) -> Result<Place, String> {
         match self.value(node, slot)? {
             Value::Floats(place) if self.layers[place].output.is_some() => Ok(place),
-            _ => Err("its input is not quantized, and only convolutions and dense layers are run in float; quantize it whole, or import the float one".into()),
+            _ => Err("its input is not quantized, and only convolutions and dense layers are run in float".into()),
         }
     }
 

@@ -30,7 +30,7 @@ fn network(scale: &Scale, nodes: impl FnOnce(&mut Maker, [&str; 2]) -> String) -
 }
 
 /// Weights that are integers in the file.
-fn integers(dtype: DataType, values: &[u8], zero: u8) -> Vec<u8> {
+pub(super) fn integers(dtype: DataType, values: &[u8], zero: u8) -> Vec<u8> {
     let scale = Scale {
         scale: 0.01,
         dtype,
