@@ -53,7 +53,8 @@ pub struct Weights {
     pub bias: Vec<f32>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Where a convolution or a pooling looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub kernel: (usize, usize),
     pub stride: (usize, usize),

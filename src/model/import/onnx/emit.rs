@@ -7,9 +7,8 @@ use tract_nnef::tract_core::ops::nn::sigmoid;
 
 use super::layers::{Affine, Bound, Conv, Divisor, Kind, Layer, Window};
 use super::names::Names;
-use crate::kernels::Padding;
+use crate::model::float_layers;
 use crate::model::layers::{Convolution, Weights};
-use crate::model::{self, float_layers};
 
 /// # Errors
 /// If tract refuses an operator.
@@ -68,10 +67,10 @@ impl Emit {
             Kind::Sigmoid => self.wire(&name, sigmoid(), inputs),
             Kind::Product => self.wire(&name, math::mul(), inputs),
             Kind::MaxPool(window) => {
-                float_layers::max_pool(&mut self.graph, &name, plain(*window), inputs[0])
+                float_layers::max_pool(&mut self.graph, &name, *window, inputs[0])
             }
             Kind::AveragePool(window, divisor) => {
-                let window = (plain(*window), *divisor == Divisor::Window);
+                let window = (*window, *divisor == Divisor::Window);
                 float_layers::average_pool(&mut self.graph, &name, window, inputs[0])
             }
             Kind::GlobalAverage => float_layers::average(&mut self.graph, &name, inputs[0]),
@@ -92,7 +91,7 @@ pub fn conv(graph: &mut TypedModel, name: &str, conv: &Conv, x: OutletId) -> Tra
             weights: Tensor::from_shape(&conv.dims, &conv.weights)?.into_arc_tensor(),
             bias: conv.bias.clone(),
         },
-        window: plain(conv.window),
+        window: conv.window,
         groups: conv.groups,
     };
     float_layers::conv(graph, name, &layer, x)
@@ -106,19 +105,6 @@ fn depthwise(affine: &Affine) -> Conv {
         weights: affine.factor.clone(),
         bias: affine.summand.clone(),
         groups: channels,
-        window: Window {
-            kernel: (1, 1),
-            stride: (1, 1),
-            pad: Padding::default(),
-        },
-    }
-}
-
-/// The window as the float graph's layers have it.
-fn plain(window: Window) -> model::layers::Window {
-    model::layers::Window {
-        kernel: window.kernel,
-        stride: window.stride,
-        pad: window.pad,
+        window: Window::ONE,
     }
 }

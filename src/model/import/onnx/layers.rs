@@ -5,6 +5,7 @@
 use tract_nnef::tract_core::ops::element_wise::ElementWiseOp;
 
 use crate::kernels::Padding;
+pub use crate::model::layers::Window;
 
 /// `[channels, rows, columns]`; the batch is always one picture.
 pub type Shape = [usize; 3];
@@ -68,14 +69,6 @@ pub struct Conv {
 pub struct Affine {
     pub factor: Vec<f32>,
     pub summand: Vec<f32>,
-}
-
-/// Where a convolution or a pooling looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    pub kernel: (usize, usize),
-    pub stride: (usize, usize),
-    pub pad: Padding,
 }
 
 /// What a window's sum is divided by.

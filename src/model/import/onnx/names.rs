@@ -21,6 +21,11 @@ const OPERATORS: [&str; 9] = [
 ];
 
 impl Names {
+    /// With these given already.
+    pub fn without(taken: &[&str]) -> Self {
+        Self(taken.iter().map(|name| (*name).to_owned()).collect())
+    }
+
     /// A name of its own for the layer that came of a node `name` with operator `op`.
     pub fn of(&mut self, name: &str, op: &str) -> String {
         let plain = plain(name, op);
@@ -35,7 +40,18 @@ impl Names {
 
     /// Weights and sums are called after their layer, so that no layer may be called like them.
     fn taken(&self, name: &str) -> bool {
-        const PARTS: [&str; 5] = ["_weight", "_bias", "_zero", "_sum", "_share"];
+        const PARTS: [&str; 10] = [
+            "_weight",
+            "_bias",
+            "_zero",
+            "_sum",
+            "_share",
+            "_bound",
+            "_float",
+            "_rectified",
+            "_quantized",
+            "_scores",
+        ];
         let part_of = |suffix| {
             name.strip_suffix(suffix)
                 .is_some_and(|n| self.0.contains(n))
@@ -113,6 +129,8 @@ mod tests {
         assert_eq!(names.of("a.b", "Add"), "a_b_2");
         assert_eq!(names.of("a_b_weight", "Add"), "a_b_weight_2");
         assert_eq!(names.of("logits", "Add"), "logits_2");
+        assert_eq!(names.of("a_b_float", "Add"), "a_b_float_2");
+        assert_eq!(Names::without(&["image"]).of("image", "Add"), "image_2");
         names.of("c_bias", "Add");
         assert_eq!(names.of("c", "Add"), "c_2");
     }

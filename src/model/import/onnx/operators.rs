@@ -101,11 +101,7 @@ impl Reading<'_> {
                 .collect(),
             bias: vec![0.0; outputs.size],
             groups: 1,
-            window: Window {
-                kernel: (1, 1),
-                stride: (1, 1),
-                pad: Padding::default(),
-            },
+            window: Window::ONE,
         };
         let shape = [outputs.size, shape[1], shape[2]];
         self.push(node, Kind::Conv(conv), vec![value.place], (shape, view))

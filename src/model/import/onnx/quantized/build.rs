@@ -7,7 +7,7 @@ use tract_nnef::internal::*;
 use super::super::emit;
 use super::super::layers::{Conv, Divisor, Window};
 use super::super::names::Names;
-use super::{Kind, ONE, QuantizedLayer, QuantizedNetwork, Weights};
+use super::{Kind, QuantizedLayer, QuantizedNetwork, Weights};
 use crate::infer::qadd::QAdd;
 use crate::infer::qcast::{Dequantize, Quantize};
 use crate::infer::qconv::{ConvParams, QConv};
@@ -31,7 +31,7 @@ impl QuantizedNetwork {
     ) -> Result<TypedModel, (String, String)> {
         let mut build = Build {
             model: TypedModel::default(),
-            names: Names::default(),
+            names: Names::without(&["image", "normalized", "picture"]),
             wires: Vec::new(),
             network: self,
             preprocessing,
@@ -125,7 +125,7 @@ impl Build<'_> {
             }
             Kind::Rescale => {
                 // the average of one pixel
-                let window = (geometry(&ONE, size)?, false);
+                let window = (geometry(&Window::ONE, size)?, false);
                 Box::new(QAverage::new(window, (input, output(layer)?), storage))
             }
             Kind::Dense(weights) => {
@@ -152,7 +152,7 @@ impl Build<'_> {
         let mut x = self.floats(name, layer)?;
         x = emit::conv(&mut self.model, name, conv, x)?;
         if layer.relu {
-            x = float_layers::relu(&mut self.model, &format!("{name}_relu"), x)?;
+            x = float_layers::relu(&mut self.model, &format!("{name}_rectified"), x)?;
         }
         let Some(output) = layer.output else {
             if self.wires.len() + 1 < self.network.layers.len() {

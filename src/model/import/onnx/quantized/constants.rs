@@ -21,6 +21,8 @@ pub struct Integers {
     /// One, or one for each index of `axis`.
     pub scales: Vec<f32>,
     pub axis: usize,
+    /// Taken off already.
+    pub zeros: Vec<i32>,
 }
 
 impl<'a> Constants<'a> {
@@ -125,9 +127,7 @@ impl<'a> Constants<'a> {
                 scales.len()
             ));
         }
-        let zeros = self
-            .optional(node, scale + 1)?
-            .map_or_else(|| Ok(vec![0]), integers)?;
+        let zeros = self.zeros(node, scale + 1)?;
         let of = |list_len: usize, i: usize| {
             if list_len == 1 {
                 0
@@ -171,7 +171,14 @@ impl<'a> Constants<'a> {
             values,
             scales,
             axis,
+            zeros,
         })
+    }
+
+    /// Zero points, one or several.
+    pub fn zeros(&self, node: &NodeProto, slot: usize) -> Result<Vec<i32>, String> {
+        let tensor = self.optional(node, slot)?;
+        tensor.map_or_else(|| Ok(vec![0]), integers)
     }
 }
 

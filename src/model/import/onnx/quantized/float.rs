@@ -7,7 +7,7 @@ use super::super::layers::{Conv, Divisor, Place, Shape, Window};
 use super::attributes::{dense_shape, kernel, long_integers, plain_gemm, slid, text, window};
 use super::constants::{dims, floats, set_bias};
 use super::walk::{Pool, Value, Waiting, Walk};
-use super::{Kind, ONE, QuantizedLayer, Weights};
+use super::{Kind, QuantizedLayer, Weights};
 use crate::kernels::Padding;
 
 /// Groups, window and output of a convolution by weights of `dims` over a map of `shape`.
@@ -134,7 +134,7 @@ impl<'a> Walk<'a> {
         let (outputs, inputs) = if outputs_first { (a, b) } else { (b, a) };
         let dims = [outputs, inputs, 1, 1];
         let shape = dense_shape(dims, self.shape(input))?;
-        let conv = self.in_float(node, (dims, values), (1, ONE))?;
+        let conv = self.in_float(node, (dims, values), (1, Window::ONE))?;
         Ok(self.waiting(node, Kind::Float(conv), vec![input], shape))
     }
 

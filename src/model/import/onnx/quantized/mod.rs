@@ -24,7 +24,7 @@ mod tests;
 mod weights_tests;
 
 use super::layers::{Conv, Divisor, Place, Shape, Window};
-use crate::kernels::{Padding, Quant};
+use crate::kernels::Quant;
 use crate::spec::Activation;
 
 pub use unrounded::unround;
@@ -98,13 +98,6 @@ pub enum Kind {
     /// The same values in another scale.
     Rescale,
 }
-
-/// A window of one pixel.
-const ONE: Window = Window {
-    kernel: (1, 1),
-    stride: (1, 1),
-    pad: Padding::all(0),
-};
 
 /// 8-bit weights around zero.
 #[derive(Debug, Clone, PartialEq)]

@@ -102,17 +102,14 @@ mod tests {
         output.as_slice::<f32>().unwrap().to_vec()
     }
 
-    fn mean(values: &[f32]) -> f32 {
-        #[allow(clippy::cast_precision_loss)]
-        let count = values.len() as f32;
-        values.iter().sum::<f32>() / count
-    }
-
     #[test]
-    fn weights_become_the_floats_that_they_stand_for_and_nothing_is_rounded() {
+    fn weights_are_the_floats_that_they_stand_for_and_what_cuts_off_below_zero_is_a_relu() {
         let picture = picture();
-        let planes: Vec<f32> = picture.chunks(SIZE * SIZE).map(mean).collect();
-        let meant = 0.01 * (100.0 * planes[0] - 3.0 * planes[1] + 50.0 * planes[2]);
+        let pixels = SIZE * SIZE;
+        let value =
+            |i: usize| picture[i] - 0.03 * picture[pixels + i] + 0.5 * picture[2 * pixels + i];
+        #[allow(clippy::cast_precision_loss)]
+        let meant = (0..pixels).map(|i| value(i).max(0.0)).sum::<f32>() / pixels as f32;
         for (dtype, values, zero) in [
             (DataType::Int8, [100, 253, 50], 0),
             (DataType::Uint8, [220, 117, 170], 120),

@@ -230,11 +230,18 @@ impl<'a> Walk<'a> {
         }
         let place = match self.value(node, 0)? {
             Value::Integers(place) => place,
-            Value::Weights(weights) if self.constants.scales(node, 1)? == weights.scales => {
+            Value::Weights(weights) => {
+                if self.constants.scales(node, 1)? != weights.scales {
+                    return Err(
+                        "its scale is not the one that the weights were rounded with".into(),
+                    );
+                }
+                if self.constants.zeros(node, 2)? != weights.zeros {
+                    return Err(
+                        "its zero point is not the one that the weights were rounded with".into(),
+                    );
+                }
                 return Ok(Value::Weights(weights));
-            }
-            Value::Weights(_) => {
-                return Err("its scale is not the one that the weights were rounded with".into());
             }
             _ => return Err("it reads what is not quantized".into()),
         };
@@ -322,5 +329,6 @@ fn transposed(weights: &Integers) -> Integers {
         values: places.map(pick).collect(),
         scales: weights.scales.clone(),
         axis: 1 - weights.axis.min(1),
+        zeros: weights.zeros.clone(),
     }
 }
