@@ -37,12 +37,9 @@ pub fn onnx(bytes: &[u8]) -> bool {
         let layers = good(file.quantized(8));
         let backend = Backend::selected().ok();
         let graph = layers.zip(backend).map(|(l, b)| l.graph(&preprocessing, b));
-        if graph.is_some_and(|graph| graph.is_ok()) {
-            return true;
-        }
-        if good(file.unround()).is_none() {
-            return false;
-        }
+        let built = graph.is_some_and(|graph| graph.is_ok());
+        let floats = good(file.unround()).is_some();
+        return built | (floats && good(file.network(8)).is_some());
     }
     good(file.network(8)).is_some()
 }

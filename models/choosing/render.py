@@ -137,11 +137,11 @@ def decoders(networks):
     """Who decoded the photographs, where not everybody saw the same pixels."""
     by = {}
     for name, n in networks.items():
-        by.setdefault(n["accuracy"]["decoder"], []).append(name)
+        by.setdefault(n["accuracy"].get("decoder", "resnetd"), []).append(name)
     if len(by) == 1:
         return ""
     said = "; ".join(f"for {', '.join(names)} by {decoder}" for decoder, names in by.items())
-    return f" The photographs were decoded {said}: which of the two\ndoes it changes about one label in 500."
+    return f" The photographs were decoded\n{said}; which of the two did it changes a label now and then, float's and int8's alike."
 
 
 def chance(accuracy):

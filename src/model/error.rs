@@ -23,7 +23,7 @@ pub enum ModelError {
         path: PathBuf,
         error: super::import::onnx::OnnxError,
     },
-    #[error("{path}: {error}. Import the float original, or this file --as-float, and quantize that", path = path.display())]
+    #[error("{path}: {error}; its float original, or this file imported --as-float, can be quantized anew", path = path.display())]
     Rounded {
         path: PathBuf,
         error: super::import::onnx::OnnxError,

@@ -100,8 +100,9 @@ class Page:
         browser.run("document.dispatchEvent(new Event('visibilitychange'))")
         until(lambda: browser.run("return [...document.querySelectorAll('.kept img')].filter((one) => one.naturalWidth === 640).length") >= 1,
               40, "pictures of changes are shown")
-        browser.run("window.first = document.querySelector('.kept'); document.dispatchEvent(new Event('visibilitychange'))")
-        time.sleep(1)
+        asked = "window.first = document.querySelector('.kept'); document.getElementById('counts').textContent = ''"
+        browser.run(f"{asked}; document.dispatchEvent(new Event('visibilitychange'))")
+        until(lambda: browser.text("#counts") != "", 5, "the list is asked for anew")
         assert browser.run("return window.first.isConnected"), "a picture stays the same element when the list is asked for anew"
         browser.click(".kept input")
         browser.run("document.getElementById('label').value = 'garden \\u{1f600}'")

@@ -21,9 +21,10 @@ const LARGEST_LABELS: u64 = 1 << 20;
   resnetd-model import exported.onnx --labels labels.txt -o exported.nnef.tar
 
 What kind a file is follows from its bytes. Weights have torchvision's or timm's names; of an ONNX file every
-operator must be one of a ResNet's, and the bundle is compared with the file before it is written. One that
-is quantized already (QDQ or QOperator) keeps its own scales and becomes an int8 bundle; all others are float.
-Quantization-aware trainers that leave shortcuts in float round what no operator here does: read those --as-float.
+operator must be one of a ResNet's, and a float bundle is compared with the file before it is written. One that
+is quantized already (QDQ or QOperator) keeps its own scales and becomes an int8 bundle. QDQ files that round what
+no operator here does (some quantization-aware trainers leave shortcuts in float) are read --as-float, which leaves
+their roundings out.
 
 Labels, sizes, filter, mean and std are taken from the flags, else from the file's metadata or timm's
 config.json beside it, else they are ImageNet's customs (resize 256, crop 224; its labels where there are

@@ -243,11 +243,14 @@ fn from_integers(
     (options, metadata): (&Options, &Metadata),
     preprocessing: Preprocessing,
 ) -> Result<Network, ModelError> {
-    let read = file.quantized(preprocessing.crop as usize);
-    let read = read.map_err(|error| ModelError::Rounded {
-        path: path.to_owned(),
-        error,
-    })?;
+    let bad = |error| match file.keeps_floats() {
+        true => ModelError::Rounded {
+            path: path.to_owned(),
+            error,
+        },
+        false => refused(path)(error),
+    };
+    let read = file.quantized(preprocessing.crop as usize).map_err(bad)?;
     if read.clipped() > 0 {
         let (path, clipped) = (path.display(), read.clipped());
         log::warn!(
@@ -256,10 +259,12 @@ fn from_integers(
     }
     let backend = Backend::selected().map_err(EngineError::from)?;
     let graph = read.graph(&preprocessing, backend);
-    let graph = graph.map_err(|(name, reason)| ModelError::Lower {
-        name,
-        op: "quantized".into(),
-        reason,
+    let graph = graph.map_err(|(name, reason)| {
+        bad(onnx::OnnxError::Node {
+            name: onnx::shown(&name),
+            op: "quantized".into(),
+            reason,
+        })
     })?;
     let classes = read.layers.last().map_or(0, |l| l.shape[0]);
     let (labels, imagenet_labels) = labels(options, metadata, classes)?;

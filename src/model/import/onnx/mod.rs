@@ -34,7 +34,7 @@ use std::path::Path;
 use tract_nnef::internal::TypedModel;
 
 pub use describe::quantized_arch;
-pub use error::OnnxError;
+pub use error::{OnnxError, shown};
 pub use quantized::QuantizedNetwork;
 pub use typed::refused_by_tract;
 
@@ -87,6 +87,16 @@ impl File {
     #[must_use]
     pub fn is_quantized(&self) -> bool {
         self.checked.graph.node.iter().any(check::is_quantized)
+    }
+
+    /// True if its roundings can be left out: each stands by itself.
+    #[must_use]
+    pub fn keeps_floats(&self) -> bool {
+        let mut nodes = self.checked.graph.node.iter();
+        nodes.all(|n| {
+            !check::is_quantized(n)
+                || ["QuantizeLinear", "DequantizeLinear"].contains(&n.op_type.as_str())
+        })
     }
 
     /// Leaves a quantized network's roundings out: then [`Self::network`] reads it.

@@ -40,17 +40,8 @@ impl Names {
 
     /// Weights and sums are called after their layer, so that no layer may be called like them.
     fn taken(&self, name: &str) -> bool {
-        const PARTS: [&str; 10] = [
-            "_weight",
-            "_bias",
-            "_zero",
-            "_sum",
-            "_share",
-            "_bound",
-            "_float",
-            "_rectified",
-            "_quantized",
-            "_scores",
+        const PARTS: [&str; 7] = [
+            "_weight", "_bias", "_zero", "_sum", "_share", "_bound", "_row",
         ];
         let part_of = |suffix| {
             name.strip_suffix(suffix)
@@ -129,7 +120,7 @@ mod tests {
         assert_eq!(names.of("a.b", "Add"), "a_b_2");
         assert_eq!(names.of("a_b_weight", "Add"), "a_b_weight_2");
         assert_eq!(names.of("logits", "Add"), "logits_2");
-        assert_eq!(names.of("a_b_float", "Add"), "a_b_float_2");
+        assert_eq!(names.of("a_b_row", "Add"), "a_b_row_2");
         assert_eq!(Names::without(&["image"]).of("image", "Add"), "image_2");
         names.of("c_bias", "Add");
         assert_eq!(names.of("c", "Add"), "c_2");

@@ -31,7 +31,7 @@ function picture(note) {
   return figure;
 }
 
-/** `snapshots` as figures; one that is shown already stays the same element, so that no click meets one that is gone. */
+/** `snapshots` as figures; one that is shown already stays the same element. */
 function figures(snapshots) {
   const shown = new Map([...by("pictures").children].map((figure) => [figure.dataset.note, figure]));
   return snapshots.map((note) => {
@@ -39,6 +39,12 @@ function figures(snapshots) {
     figure.querySelector("input").checked = chosen.has(note.id);
     return figure;
   });
+}
+
+/** Moves nothing where nothing is new: a click or the keyboard may be on its way. */
+function replace(found) {
+  const shown = by("pictures").children;
+  if (found.length !== shown.length || found.some((figure, i) => figure !== shown[i])) fill(by("pictures"), ...found);
 }
 
 function show({ snapshots, labels, open, teaches }, more) {
@@ -53,7 +59,7 @@ function show({ snapshots, labels, open, teaches }, more) {
     return option;
   }));
   if (more) by("pictures").append(...figures(snapshots));
-  else fill(by("pictures"), ...figures(snapshots));
+  else replace(figures(snapshots));
   by("older").hidden = snapshots.length === 0;
   if (snapshots.length) oldest = snapshots.at(-1).id;
 }
@@ -72,7 +78,10 @@ async function judge(label) {
   const body = JSON.stringify({ ids: [...chosen], label });
   const answer = await fetch("snapshots", { method: "POST", headers: { "Content-Type": "application/json" }, body });
   by("answer").textContent = answer.ok ? `${chosen.size} labelled` : await answer.text();
-  if (answer.ok) chosen.clear();
+  if (answer.ok) {
+    chosen.clear();
+    for (const box of by("pictures").querySelectorAll("input")) box.checked = false;
+  }
   await refresh();
 }
 

@@ -152,18 +152,24 @@ impl Build<'_> {
         let mut x = self.floats(name, layer)?;
         x = emit::conv(&mut self.model, name, conv, x)?;
         if layer.relu {
-            x = float_layers::relu(&mut self.model, &format!("{name}_rectified"), x)?;
+            let relu = self.part(name, "relu");
+            x = float_layers::relu(&mut self.model, &relu, x)?;
         }
         let Some(output) = layer.output else {
             if self.wires.len() + 1 < self.network.layers.len() {
                 return Ok(x);
             }
-            return float_layers::scores(&mut self.model, &format!("{name}_scores"), x);
+            let scores = self.part(name, "scores");
+            return float_layers::scores(&mut self.model, &scores, x);
         };
         let op = Quantize::new(output, self.backend.storage());
-        Ok(self
-            .model
-            .wire_node(format!("{name}_quantized"), op, &[x])?[0])
+        let quantized = self.part(name, "quantized");
+        Ok(self.model.wire_node(quantized, op, &[x])?[0])
+    }
+
+    /// A name for what a layer needs beside itself.
+    fn part(&mut self, layer: &str, part: &str) -> String {
+        self.names.of(&format!("{layer}_{part}"), "")
     }
 
     /// What the layer's input stands for.
@@ -174,9 +180,8 @@ impl Build<'_> {
         };
         let zero = f32::from(input.zero.0);
         let op = Dequantize::new(vec![input.scale.get()], vec![zero], self.backend.storage())?;
-        let x = self
-            .model
-            .wire_node(format!("{name}_float"), op, &[self.wires[place]])?;
+        let float = self.part(name, "float");
+        let x = self.model.wire_node(float, op, &[self.wires[place]])?;
         Ok(x[0])
     }
 

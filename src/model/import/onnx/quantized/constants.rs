@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
+use super::super::error::shown;
 use super::Weights;
+use super::attributes::text;
 use crate::kernels::Quant;
 
 /// The graph's constants by name. They have passed `check.rs`: each has the values that its shape claims.
@@ -28,15 +30,19 @@ pub struct Integers {
 impl<'a> Constants<'a> {
     pub fn new(graph: &'a GraphProto) -> Self {
         let stored = graph.initializer.iter().map(|t| (t.name.as_str(), t));
-        let made = graph
-            .node
-            .iter()
-            .filter(|n| n.op_type == "Constant")
-            .filter_map(|n| {
-                let tensor = n.attribute.iter().find_map(|a| a.t.as_ref())?;
-                Some((n.output.first()?.as_str(), tensor))
-            });
-        Self(stored.chain(made).collect())
+        let mut known = Self(stored.collect());
+        for node in &graph.node {
+            let tensor = match node.op_type.as_str() {
+                "Constant" => node.attribute.iter().find_map(|a| a.t.as_ref()),
+                // PyTorch keeps equal constants once, and writes others as the same
+                "Identity" => known.get(node, 0),
+                _ => None,
+            };
+            known
+                .0
+                .extend(node.output.first().map(String::as_str).zip(tensor));
+        }
+        known
     }
 
     pub fn get(&self, node: &NodeProto, slot: usize) -> Option<&'a TensorProto> {
@@ -52,7 +58,7 @@ impl<'a> Constants<'a> {
         match node.input.get(slot).filter(|name| !name.is_empty()) {
             Some(name) => match self.0.get(name.as_str()) {
                 Some(tensor) => Ok(Some(tensor)),
-                None => Err(format!("its input {name} is no constant")),
+                None => Err(format!("its input {} is no constant", shown(name))),
             },
             None => Ok(None),
         }
@@ -99,6 +105,13 @@ impl<'a> Constants<'a> {
         Quant::new(scale, zero).map_err(|e| e.to_string())
     }
 
+    /// The constant that a node rounds, or takes back to floats, as integers (fake quantization keeps floats, which are
+    /// rounded).
+    pub fn weights(&self, node: &NodeProto) -> Result<Integers, String> {
+        let axis = node.get_attr_opt("axis").map_err(text)?.unwrap_or(1);
+        self.integers(node, 0, (1, axis))
+    }
+
     /// Positive scales, one or several.
     pub fn scales(&self, node: &NodeProto, slot: usize) -> Result<Vec<f32>, String> {
         let scales = floats(self.needed(node, slot, "scale")?)?;
@@ -117,6 +130,13 @@ impl<'a> Constants<'a> {
         (scale, axis): (usize, i64),
     ) -> Result<Integers, String> {
         let tensor = self.needed(node, slot, "weights")?;
+        if node
+            .attribute
+            .iter()
+            .any(|a| a.name == "block_size" && a.i != 0)
+        {
+            return Err("it has scales for blocks; quantize per output channel".into());
+        }
         let scales = self.scales(node, scale)?;
         let dims = dims(tensor)?;
         let rank = i64::try_from(dims.len()).unwrap_or(0);
@@ -182,6 +202,31 @@ impl<'a> Constants<'a> {
     }
 }
 
+/// Whether a `DequantizeLinear` undoes a rounding: both are scales and zero points.
+///
+/// # Errors
+/// Which of them is another one.
+pub fn undone(rounding: (&[f32], &[i32]), (scales, zeros): (&[f32], &[i32])) -> Result<(), String> {
+    let what = if !agree(rounding.0, scales) {
+        "scale"
+    } else if !agree(rounding.1, zeros) {
+        "zero point"
+    } else {
+        return Ok(());
+    };
+    Err(format!(
+        "its {what} is not the one that its input was rounded with"
+    ))
+}
+
+/// One value stands for as many as there are.
+fn agree<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    match (a, b) {
+        ([one], list) | (list, [one]) => list.iter().all(|v| v == one),
+        _ => a == b,
+    }
+}
+
 /// Where element `i` is along `axis`.
 fn index(dims: &[usize], axis: usize, i: usize) -> usize {
     let inner: usize = dims[axis + 1..].iter().product();
@@ -190,16 +235,13 @@ fn index(dims: &[usize], axis: usize, i: usize) -> usize {
 
 impl Integers {
     /// What they stand for.
-    #[allow(clippy::cast_possible_truncation)] // as near as 32 bits are
-    pub fn floats(&self) -> Vec<f32> {
+    pub fn reals(&self) -> impl Iterator<Item = f64> + '_ {
         let scale = |i| match self.scales[..] {
             [scale] => scale,
             _ => self.scales[index(&self.dims, self.axis, i)],
         };
         let values = self.values.iter().enumerate();
-        values
-            .map(|(i, v)| (f64::from(*v) * f64::from(scale(i))) as f32)
-            .collect()
+        values.map(move |(i, v)| f64::from(*v) * f64::from(scale(i)))
     }
 
     /// Weights of a convolution, `[out, in, rows, columns]`.

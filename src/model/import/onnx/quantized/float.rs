@@ -82,11 +82,7 @@ impl<'a> Walk<'a> {
         if bias.scales.len() != 1 && bias.scales.len() != bias.values.len() {
             return Err("its bias has scales for other values".into());
         }
-        let scale = |i: usize| bias.scales[if bias.scales.len() == 1 { 0 } else { i }];
-        let values = bias.values.iter().enumerate();
-        Ok(values
-            .map(|(i, v)| f64::from(*v) * f64::from(scale(i)))
-            .collect())
+        Ok(bias.reals().collect())
     }
 
     pub(super) fn dense(&mut self, node: &'a NodeProto) -> Result<Value, String> {

@@ -36,7 +36,7 @@ impl Maker {
     }
 
     /// Names of a scale and a zero point.
-    fn scale(&mut self, scale: f32, zero: u8) -> [String; 2] {
+    pub fn scale(&mut self, scale: f32, zero: u8) -> [String; 2] {
         let (dtype, zero) = match self.of {
             Of::U8 => (DataType::Uint8, zero),
             Of::I8 => (DataType::Int8, zero ^ 0x80),

@@ -8,8 +8,7 @@ use tract_onnx::pb::NodeProto;
 use super::super::check::{self, Checked};
 use super::super::error::OnnxError;
 use super::super::layers::{Place, Shape, Window};
-use super::attributes::text;
-use super::constants::{Constants, Integers};
+use super::constants::{Constants, Integers, undone};
 use super::{Kind, QuantizedLayer, QuantizedNetwork};
 use crate::kernels::Quant;
 use crate::spec::Activation;
@@ -191,7 +190,7 @@ impl<'a> Walk<'a> {
 
     fn quantize(&mut self, node: &'a NodeProto) -> Result<Value, String> {
         if self.constants.get(node, 0).is_some() {
-            return self.weights(node);
+            return Ok(Value::Weights(self.constants.weights(node)?));
         }
         let quant = self.constants.quant(node, 1)?;
         let value = match self.value(node, 0)? {
@@ -226,21 +225,14 @@ impl<'a> Walk<'a> {
 
     fn dequantize(&mut self, node: &'a NodeProto) -> Result<Value, String> {
         if self.constants.get(node, 0).is_some() {
-            return self.weights(node);
+            return Ok(Value::Weights(self.constants.weights(node)?));
         }
         let place = match self.value(node, 0)? {
             Value::Integers(place) => place,
             Value::Weights(weights) => {
-                if self.constants.scales(node, 1)? != weights.scales {
-                    return Err(
-                        "its scale is not the one that the weights were rounded with".into(),
-                    );
-                }
-                if self.constants.zeros(node, 2)? != weights.zeros {
-                    return Err(
-                        "its zero point is not the one that the weights were rounded with".into(),
-                    );
-                }
+                let scales = self.constants.scales(node, 1)?;
+                let zeros = self.constants.zeros(node, 2)?;
+                undone((&weights.scales, &weights.zeros), (&scales, &zeros))?;
                 return Ok(Value::Weights(weights));
             }
             _ => return Err("it reads what is not quantized".into()),
@@ -249,13 +241,6 @@ impl<'a> Walk<'a> {
             return Err("its scale is not the one that its input was rounded with".into());
         }
         Ok(Value::Floats(place))
-    }
-
-    /// Constants, as integers or as floats that are rounded to them (fake quantization keeps them so).
-    fn weights(&self, node: &NodeProto) -> Result<Value, String> {
-        let axis = node.get_attr_opt("axis").map_err(text)?.unwrap_or(1);
-        let read = self.constants.integers(node, 0, (1, axis))?;
-        Ok(Value::Weights(read))
     }
 
     /// Arithmetic on shapes.

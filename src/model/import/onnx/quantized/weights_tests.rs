@@ -123,7 +123,7 @@ fn floats_that_the_file_rounds_are_the_integers_that_it_makes_of_them() {
     );
     let error = refused(&fake([1.0, 2.0, 3.0], &signed, 0.25));
     assert!(
-        error.contains("not the one that the weights were rounded with"),
+        error.contains("not the one that its input was rounded with"),
         "{error}"
     );
     let moved = network(&signed, |m, [scale, zero]| {
@@ -132,6 +132,12 @@ fn floats_that_the_file_rounds_are_the_integers_that_it_makes_of_them() {
         let other = m.made.tensor(raw(DataType::Int8, &[], vec![1]));
         m.made.node("DequantizeLinear", &[&w, scale, &other], &[])
     });
+    let unsaid = network(&signed, |m, [scale, zero]| {
+        let w = m.made.tensor(floats(&[1, 3, 1, 1], &[1.0, 2.0, 3.0]));
+        let w = m.made.node("QuantizeLinear", &[&w, scale, zero], &[]);
+        m.made.node("DequantizeLinear", &[&w, scale], &[])
+    });
+    assert_eq!(weights(&unsaid).values, [2, 4, 6]);
     let error = refused(&moved);
     assert!(error.contains("its zero point is not the one"), "{error}");
     let error = refused(&fake([1.0, f32::NAN, 3.0], &signed, 0.5));
