@@ -123,9 +123,9 @@ a quarter of the file. "Process" is all that resnetd's process has had in memory
 
 ![Accuracy against cost](choosing-accuracy.svg)
 
-ResNet101 against ResNet50 in int8: {points(gained)}. Int8 against float for ResNet50: {points(-lost)}. One photograph is {100 / small["accuracy"]["images"]:.2f} points;
-another set of as many photographs would give another figure: by up to {chance(small["accuracy"]):.1f} points in 95 of 100 cases. On ImageNet the published weights are 1 to 2
-points apart.{decoders(networks)}{trainings(networks)}
+ResNet101 against ResNet50 in int8: {points(gained)}{", which these photographs are too few to tell from nothing ([models/README.md](../models/README.md) says what they have to teach)" * (abs(gained) * 100 < chance(small["accuracy"]))}. Int8 against float for ResNet50: {points(-lost)}. One photograph is {100 / small["accuracy"]["images"]:.2f} points;
+another set of as many photographs would give another figure: by up to {chance(small["accuracy"]):.1f} points in 95 of 100 cases. On ImageNet torchvision's published
+weights of the two are 1 to 1.3 points apart ([its table](https://docs.pytorch.org/vision/stable/models.html)).{decoders(networks)}{trainings(networks)}
 
 ## Which to take
 
@@ -141,7 +141,7 @@ def decoders(networks):
     if len(by) == 1:
         return ""
     said = "; ".join(f"for {', '.join(names)} by {decoder}" for decoder, names in by.items())
-    return f" The photographs were decoded\n{said}; which of the two did it changes a label now and then, float's and int8's alike."
+    return f" The photographs were decoded\n{said}; which of them did it changes a label now and then, float's and int8's alike."
 
 
 def chance(accuracy):

@@ -10,7 +10,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::error::{OnnxError, shown};
-use super::{external, wire};
+use super::{external, settle, wire};
 
 /// A model that has passed, its tensors all in memory.
 pub struct Checked {
@@ -99,6 +99,7 @@ pub fn check(path: &Path, bytes: &[u8]) -> Result<Checked, OnnxError> {
         ));
     }
     external::fetch(path, &mut graph)?;
+    settle::settle(&mut graph);
     let mut names = Names::default();
     for tensor in &graph.initializer {
         self::tensor(&tensor.name, tensor)?;

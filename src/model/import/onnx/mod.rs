@@ -1,6 +1,6 @@
 //! Reads ONNX files: float networks of any exporter that are ResNets underneath.
 //!
-//! `wire` and `check` (with `external`) go over the bytes before anything is made of them; `typed` has tract read
+//! `wire`, `settle` and `check` (with `external`) go over the bytes before anything is made of them; `typed` has tract read
 //! them; `read`, `operators` and `view` turn tract's graph into a list of `layers`; `fold` simplifies that, `emit`
 //! builds the float graph of it under `names` of its own, and `verify` compares that with what tract computes from
 //! the file itself. `quantized` reads networks that came quantized from the checked file. `describe` and `metadata` say what the network is called and what the file says beside it.
@@ -22,6 +22,7 @@ mod names;
 mod operators;
 pub mod quantized;
 mod read;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod typed;

@@ -43,8 +43,12 @@ impl QuantizedNetwork {
                 .map_err(|e| (layer.name.clone(), format!("{e:#}")))?;
             build.wires.push(wire);
         }
-        let last = build.wires.last().copied();
-        let output = last.ok_or_else(|| (String::new(), "the network has no layers".into()))?;
+        let last = build.wires.last().copied().zip(self.layers.last());
+        let (output, last) = last.ok_or((String::new(), "the network has no layers".into()))?;
+        if !matches!(last.kind, Kind::Dense(_) | Kind::Float(_)) {
+            let reason = "it is no dense layer and gives the scores; export with the classifier";
+            return Err((last.name.clone(), reason.into()));
+        }
         let selected = build.model.select_output_outlets(&[output]);
         selected.map_err(|e| (String::new(), e.to_string()))?;
         Ok(build.model)

@@ -1,8 +1,11 @@
 //! The int8 graph of a quantized file against tract's own run of the file.
 
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::*;
 
-use super::tests::{Maker, Of, SIZE, qdq, read};
+use super::super::made::Attribute;
+use super::tests::{Maker, Of, SIZE, qdq, read, refused};
+use super::{Kind, QuantizedLayer};
 use crate::cores::Threads;
 use crate::infer::Engine;
 use crate::infer::engine::{normalization, normalize};
@@ -12,14 +15,17 @@ use crate::model::import::{IMAGENET, Options, import};
 use crate::random::Random;
 use crate::spec::Preprocessing;
 
-/// The operators of ours, on a picture of bytes, give what tract gives for the file on the normalized picture.
-fn engine_agrees(bytes: &[u8], step: f32) {
+fn preprocessing() -> Preprocessing {
     let size = u32::try_from(SIZE).unwrap();
-    let preprocessing = Preprocessing {
+    Preprocessing {
         crop: size,
         resize: size,
         ..IMAGENET
-    };
+    }
+}
+
+/// The operators of ours, on a picture of bytes, give what tract gives for the file on the normalized picture.
+fn engine_agrees(bytes: &[u8], step: f32) {
     let mut random = Random::new(4);
     let picture: Vec<u8> = (0..3 * SIZE * SIZE).map(|_| random.byte()).collect();
     let table = normalization(IMAGENET.mean, IMAGENET.std);
@@ -38,7 +44,7 @@ fn engine_agrees(bytes: &[u8], step: f32) {
     let network = read(bytes);
     for isa in available() {
         let graph = network
-            .graph(&preprocessing, Backend::new(isa).unwrap())
+            .graph(&preprocessing(), Backend::new(isa).unwrap())
             .unwrap();
         let picture = Tensor::from_shape(&[1, SIZE, SIZE, 3], &picture).unwrap();
         let got = scores(
@@ -53,6 +59,76 @@ fn engine_agrees(bytes: &[u8], step: f32) {
             assert!((a - b).abs() < 1.01 * step, "{isa}: {got:?} {want:?}");
         }
     }
+}
+
+/// A sum that is rounded, `cast` to the type that it has (which tract's own run does not take), and only then rectified.
+fn as_pytorch_writes_it(cast: bool) -> Vec<u8> {
+    let mut m = Maker::new(Of::U8);
+    let x = m.round("x", 0.02, 128);
+    let x = m.conv(&x, [6, 3, 3, 3], 2, 0.02);
+    let x = m.made.relu(&x);
+    let x = m.round(&x, 0.03, 0);
+    let y = m.conv(&x, [6, 6, 3, 3], 1, 0.03);
+    let y = m.round(&y, 0.05, 120);
+    let sum = m.made.node("Add", &[&y, &x], &[]);
+    let [scale, zero] = m.scale(0.04, 90);
+    let quantize = |m: &mut Maker, x: &str| {
+        let mut x = m.made.node("QuantizeLinear", &[x, &scale, &zero], &[]);
+        if cast {
+            let to = [("to", Attribute::Int(DataType::Uint8 as i64))];
+            x = m.made.node("Cast", &[&x], &to);
+        }
+        m.made.node("DequantizeLinear", &[&x, &scale, &zero], &[])
+    };
+    let x = quantize(&mut m, &sum);
+    let x = m.made.relu(&x);
+    let x = quantize(&mut m, &x);
+    m.made.head(&x, 6);
+    m.finish()
+}
+
+#[test]
+fn a_relu_behind_a_rounding_is_the_sums_own() {
+    for cast in [false, true] {
+        let network = read(&as_pytorch_writes_it(cast));
+        let rectified = |l: &&QuantizedLayer| matches!(l.kind, Kind::Add) && l.relu;
+        assert_eq!(network.layers.iter().filter(rectified).count(), 1);
+        assert!(
+            !network
+                .layers
+                .iter()
+                .any(|l| matches!(l.kind, Kind::Rescale))
+        );
+    }
+    engine_agrees(&as_pytorch_writes_it(false), 0.01);
+}
+
+#[test]
+fn a_network_that_ends_without_a_classifier_is_refused() {
+    let mut m = Maker::new(Of::U8);
+    let x = m.round("x", 0.02, 128);
+    let x = m.conv(&x, [6, 3, 3, 3], 2, 0.02);
+    let x = m.round(&x, 0.03, 0);
+    let x = m.made.node("GlobalAveragePool", &[&x], &[]);
+    m.round(&x, 0.01, 0);
+    let graph = read(&m.finish()).graph(&preprocessing(), Backend::selected().unwrap());
+    let (_, reason) = graph.err().unwrap();
+    assert!(reason.contains("export with the classifier"), "{reason}");
+}
+
+#[test]
+fn a_cast_of_integers_to_another_type_is_refused() {
+    let mut m = Maker::new(Of::U8);
+    let [scale, zero] = m.scale(0.02, 128);
+    let x = m.made.node("QuantizeLinear", &["x", &scale, &zero], &[]);
+    let to = [("to", Attribute::Int(DataType::Int8 as i64))];
+    let x = m.made.node("Cast", &[&x], &to);
+    m.made.node("DequantizeLinear", &[&x, &scale, &zero], &[]);
+    let error = refused(&m.finish());
+    assert!(
+        error.contains("(Cast): it casts integers to another type"),
+        "{error}"
+    );
 }
 
 #[test]

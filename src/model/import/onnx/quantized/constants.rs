@@ -112,6 +112,12 @@ impl<'a> Constants<'a> {
         self.integers(node, 0, (1, axis))
     }
 
+    /// The type of integers whose zero point is at `slot`; that of bytes where there is none.
+    pub fn integer_type(&self, node: &NodeProto, slot: usize) -> i64 {
+        let zero = self.get(node, slot);
+        i64::from(zero.map_or(DataType::Uint8 as i32, |t| t.data_type))
+    }
+
     /// Positive scales, one or several.
     pub fn scales(&self, node: &NodeProto, slot: usize) -> Result<Vec<f32>, String> {
         let scales = floats(self.needed(node, slot, "scale")?)?;

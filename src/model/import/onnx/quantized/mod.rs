@@ -3,7 +3,8 @@
 //!
 //! Two spellings are read. In QDQ files float operators stand between `DequantizeLinear` and `QuantizeLinear`
 //! (`walk.rs`, `float.rs`); in QOperator files one operator does it all (`fused.rs`). `constants.rs` reads weights and
-//! scales, `attributes.rs` windows; `build.rs` makes an int8 graph of the list.
+//! scales, `attributes.rs` windows; `joined.rs` joins ReLUs
+//! that stand alone, `build.rs` makes an int8 graph of the list.
 //! Activations are u8 here: i8 is moved by 128. Weights are i8 around zero, from -127; others are re-expressed where that is
 //! exact, and else refused, but for -128, which becomes -127. Layers that a QDQ file leaves in float, often the first and the
 //! last, stay so. `unrounded.rs` reads a QDQ file as the float network that it rounds instead.
@@ -15,6 +16,7 @@ mod build_tests;
 mod constants;
 mod float;
 mod fused;
+mod joined;
 mod unrounded;
 mod walk;
 

@@ -4,12 +4,12 @@
 
 use std::collections::HashMap;
 
-use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use super::super::check::{self, is_quantized};
 use super::super::error::OnnxError;
+use super::super::settle::constant;
 use super::constants::{Constants, Integers, undone};
 
 /// Operators that move integers and change none.
@@ -85,8 +85,8 @@ impl<'a> Walk<'a> {
                 undone((&scales, &zeros), (&own.0, &own.1))?;
                 Ok(Some(plain(node, "Identity")))
             }
-            // PyTorch's, to 7 bits
-            ("Clip", Some(rounding)) => {
+            // PyTorch's: a cast to the type that they have, a cut to 7 bits
+            ("Cast" | "Clip", Some(rounding)) => {
                 self.integers.insert(&node.output[0], rounding);
                 Ok(Some(plain(node, "Identity")))
             }
@@ -139,17 +139,7 @@ fn floats(node: &NodeProto, integers: &Integers) -> NodeProto {
         raw_data: values.flat_map(f32::to_le_bytes).collect(),
         ..TensorProto::default()
     };
-    let value = AttributeProto {
-        name: "value".into(),
-        r#type: AttributeType::Tensor as i32,
-        t: Some(tensor),
-        ..AttributeProto::default()
-    };
-    NodeProto {
-        input: Vec::new(),
-        attribute: vec![value],
-        ..plain(node, "Constant")
-    }
+    constant(node, tensor)
 }
 
 #[cfg(test)]

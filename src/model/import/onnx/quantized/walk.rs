@@ -8,7 +8,9 @@ use tract_onnx::pb::NodeProto;
 use super::super::check::{self, Checked};
 use super::super::error::OnnxError;
 use super::super::layers::{Place, Shape, Window};
+use super::attributes::text;
 use super::constants::{Constants, Integers, undone};
+use super::joined::joined;
 use super::{Kind, QuantizedLayer, QuantizedNetwork};
 use crate::kernels::Quant;
 use crate::spec::Activation;
@@ -68,6 +70,8 @@ pub(super) struct Walk<'a> {
     pub layers: Vec<QuantizedLayer>,
     pub values: HashMap<&'a str, Value>,
     pub picture: Shape,
+    /// The type of what a `QuantizeLinear` gives.
+    types: HashMap<&'a str, i64>,
     activation: Option<Activation>,
 }
 
@@ -82,6 +86,7 @@ pub fn read(checked: &Checked, size: usize) -> Result<QuantizedNetwork, OnnxErro
         layers: Vec::new(),
         values: HashMap::from([(checked.input.as_str(), Value::Picture)]),
         picture: [3, size, size],
+        types: HashMap::new(),
         activation: None,
     };
     for node in &graph.node {
@@ -99,6 +104,7 @@ impl<'a> Walk<'a> {
     fn node(&mut self, node: &'a NodeProto) -> Result<(), String> {
         let value = match node.op_type.as_str() {
             "Constant" => return Ok(()),
+            "Identity" if self.constants.get(node, 0).is_some() => return Ok(()),
             _ if self.activation.is_some() => {
                 return Err("only the network's end may make probabilities".into());
             }
@@ -114,6 +120,7 @@ impl<'a> Walk<'a> {
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" | "Identity"
             | "Dropout" => self.alias(node)?,
             "Shape" => Value::Sizes,
+            "Cast" if matches!(self.value(node, 0), Ok(Value::Integers(_))) => self.cast(node)?,
             "Gather" | "Concat" | "Cast" | "Slice" => self.sizes(node)?,
             _ => self.fused(node)?,
         };
@@ -193,6 +200,8 @@ impl<'a> Walk<'a> {
             return Ok(Value::Weights(self.constants.weights(node)?));
         }
         let quant = self.constants.quant(node, 1)?;
+        self.types
+            .insert(&node.output[0], self.constants.integer_type(node, 2));
         let value = match self.value(node, 0)? {
             Value::Waiting(waiting) => *waiting,
             Value::Floats(place) | Value::Integers(place) if self.quant(place)? == quant => {
@@ -241,6 +250,16 @@ impl<'a> Walk<'a> {
             return Err("its scale is not the one that its input was rounded with".into());
         }
         Ok(Value::Floats(place))
+    }
+
+    /// PyTorch casts what it has rounded to the type that it has.
+    fn cast(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        let had = self.types.get(node.input[0].as_str()).copied();
+        let to: Option<i64> = node.get_attr_opt("to").map_err(text)?;
+        match had.zip(to) {
+            Some((had, to)) if had == to => self.value(node, 0),
+            _ => Err("it casts integers to another type".into()),
+        }
     }
 
     /// Arithmetic on shapes.
@@ -299,7 +318,7 @@ impl<'a> Walk<'a> {
             return Err("a layer comes after its output".into());
         }
         Ok(QuantizedNetwork {
-            layers: self.layers,
+            layers: joined(self.layers),
             activation: self.activation,
         })
     }
