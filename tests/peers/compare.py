@@ -54,6 +54,7 @@ NETWORKS = {
     "wide_resnet50_2": FEW,
     "timm/resnet50d": FEW,
 }
+EAGER = ("resnet18", "resnet50")  # torchvision has them in a form that PyTorch can quantize
 
 
 @dataclass
@@ -161,6 +162,9 @@ class Trial:
             path = networks.quantize(source, way, calibration, reduce_range=sums_overflow())
             self.row(str(way), lambda path=path: self.quantized(path))
             path.unlink()
+        if self.name in EAGER:
+            path = networks.eager(net, self.name, stem, calibration, reduce_range=sums_overflow())
+            self.row("PyTorch's own int8", lambda: self.quantized(path))
         return self.rows
 
     def quantized(self, path):

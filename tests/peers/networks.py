@@ -18,6 +18,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from safetensors.torch import save_file
+from torch.ao.quantization import MinMaxObserver, PerChannelMinMaxObserver, QConfig, convert, prepare
 
 import pictures
 
@@ -93,6 +94,23 @@ def export(net, stem, size, dynamo, any_size=False):
     return path
 
 
+def eager(net, name, stem, values, reduce_range):
+    """What PyTorch itself quantizes (eager mode: prepare, calibrate, convert) and exports: each operator for itself, with casts, and zero
+    points that the graph fills."""
+    quantizable = getattr(torchvision.models.quantization, name)(weights=None, quantize=False, num_classes=CLASSES)
+    quantizable.load_state_dict(net.state_dict(), strict=False)
+    quantizable.eval().fuse_model(is_qat=False)
+    most = 63 if reduce_range else 127
+    weights = PerChannelMinMaxObserver.with_args(dtype=torch.qint8, qscheme=torch.per_channel_symmetric, quant_min=-most, quant_max=most)
+    quantizable.qconfig = QConfig(activation=MinMaxObserver.with_args(dtype=torch.quint8), weight=weights)
+    prepared = prepare(quantizable)
+    logits(prepared, values)
+    path = stem.with_name(f"{stem.name}-eager.onnx")
+    example = torch.zeros(1, *values.shape[1:])
+    torch.onnx.export(convert(prepared), (example,), path, dynamo=False, input_names=["image"], verbose=False)
+    return path
+
+
 class Reader(CalibrationDataReader):
     """Gives the quantizer one picture after the other."""
 
@@ -143,5 +161,6 @@ def output_step(path, largest):
         return 2 * largest / 255
     if last.op_type != "DequantizeLinear":
         raise ValueError(f"{path.name} ends with {last.op_type}, not with DequantizeLinear")
-    scales = [t for t in graph.initializer if t.name == last.input[1]]
-    return float(onnx.numpy_helper.to_array(scales[0]))
+    made = {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    scales = made | {tensor.name: tensor for tensor in graph.initializer}
+    return float(onnx.numpy_helper.to_array(scales[last.input[1]]))

@@ -253,6 +253,9 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn relu(&mut self, node: &'a NodeProto) -> Result<Value, String> {
+        if matches!(self.value(node, 0)?, Value::Integers(_)) {
+            return Err("it cuts integers off, which no operator here does".into());
+        }
         if node.op_type == "Clip" {
             let bound = |slot| {
                 let bound = self.constants.optional(node, slot)?;
