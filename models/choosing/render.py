@@ -141,7 +141,9 @@ def decoders(networks):
     if len(by) == 1:
         return ""
     said = "; ".join(f"for {', '.join(names)} by {decoder}" for decoder, names in by.items())
-    return f" The photographs were decoded\n{said}; which of them did it changes a label now and then, float's and int8's alike."
+    return f""" The photographs were decoded
+{said}, which moves some labels: compare within a group; ResNet50 by resnetd's own decoder is in
+[models/README.md](../models/README.md#how-good-it-is)."""
 
 
 def chance(accuracy):
