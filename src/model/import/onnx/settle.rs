@@ -1,5 +1,5 @@
-//! Works out what exporters leave as nodes around small constants: PyTorch fills its zero points with zeros and casts
-//! them in the graph. Done before anything is checked, so that `check.rs` sees constants only.
+//! Works out what exporters leave as nodes around small constants: PyTorch fills its zero points with zeros, casts
+//! them in the graph, and writes equal ones as the same. Done before anything is checked, so that `check.rs` sees constants only.
 
 use std::collections::HashMap;
 
@@ -10,17 +10,18 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 /// More values than a layer has channels.
 const MOST: usize = 1 << 16;
 
-/// Numbers, and the extents that they are laid out in.
+/// Numbers, their type, and the extents that they are laid out in.
 #[derive(Clone)]
 struct Small {
+    dtype: i32,
     dims: Vec<i64>,
     values: Vec<f64>,
 }
 
 /// Puts constants in the place of what fills and casts them; what is not small or not sound is left as it is.
 pub fn settle(graph: &mut GraphProto) {
-    let stored = graph.initializer.iter();
-    let mut known: HashMap<String, Small> = stored
+    let initializers = graph.initializer.iter();
+    let mut known: HashMap<String, Small> = initializers
         .filter_map(|t| Some((t.name.clone(), small(t)?)))
         .collect();
     for node in &mut graph.node {
@@ -29,18 +30,15 @@ pub fn settle(graph: &mut GraphProto) {
         let made = match (node.op_type.as_str(), input) {
             ("Constant", _) => value.and_then(small),
             ("ConstantOfShape", Some(shape)) => filled(shape, value),
-            ("Cast", Some(input)) => Some(input.clone()),
+            ("Cast", Some(input)) => cast(input, node),
+            ("Identity", Some(input)) => Some(input.clone()),
             _ => None,
         };
         let (Some(made), Some(name)) = (made, node.output.first().cloned()) else {
             continue;
         };
         if node.op_type != "Constant" {
-            let dtype = match node.attribute.iter().find(|a| a.name == "to") {
-                Some(to) => i32::try_from(to.i).unwrap_or(0),
-                None => value.map_or(DataType::Float as i32, |v| v.data_type),
-            };
-            let Some(tensor) = stored_as(&made, dtype) else {
+            let Some(tensor) = stored(&made) else {
                 continue;
             };
             *node = constant(node, tensor);
@@ -70,15 +68,27 @@ pub fn constant(node: &NodeProto, tensor: TensorProto) -> NodeProto {
 
 /// A vector as long as `shape` says, of one value.
 fn filled(shape: &Small, value: Option<&TensorProto>) -> Option<Small> {
-    let value = value.map_or(Some(0.0), |v| small(v)?.values.first().copied())?;
+    let (dtype, value) = match value {
+        Some(value) => (value.data_type, *small(value)?.values.first()?),
+        None => (DataType::Float as i32, 0.0),
+    };
     #[allow(clippy::cast_possible_truncation)] // small
     let count = match shape.values[..] {
         [count] if count >= 1.0 && count <= MOST as f64 => count as i64,
         _ => return None,
     };
     Some(Small {
+        dtype,
         dims: vec![count],
         values: vec![value; usize::try_from(count).ok()?],
+    })
+}
+
+fn cast(input: &Small, node: &NodeProto) -> Option<Small> {
+    let to = node.attribute.iter().find(|a| a.name == "to")?;
+    Some(Small {
+        dtype: i32::try_from(to.i).ok()?,
+        ..input.clone()
     })
 }
 
@@ -102,6 +112,7 @@ fn small(tensor: &TensorProto) -> Option<Small> {
     // beyond these a double is no integer's own
     let exact = values.iter().all(|v| v.abs() < 9e15 || v.is_nan());
     (exact && values.len() == count).then(|| Small {
+        dtype: tensor.data_type,
         dims: tensor.dims.clone(),
         values,
     })
@@ -111,16 +122,16 @@ fn words<const N: usize>(raw: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> 
     raw.as_chunks::<N>().0.iter().map(|w| read(*w)).collect()
 }
 
-/// As a tensor of another type, if it has all of the values.
+/// As a tensor, if its type has all of the values.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss
 )] // what changes is seen below
-fn stored_as(small: &Small, dtype: i32) -> Option<TensorProto> {
+fn stored(small: &Small) -> Option<TensorProto> {
     let mut raw_data = Vec::new();
     for &value in &small.values {
-        let kept = match DataType::try_from(dtype).ok()? {
+        let kept = match DataType::try_from(small.dtype).ok()? {
             DataType::Float => {
                 raw_data.extend((value as f32).to_le_bytes());
                 f64::from(value as f32)
@@ -149,7 +160,7 @@ fn stored_as(small: &Small, dtype: i32) -> Option<TensorProto> {
     }
     Some(TensorProto {
         dims: small.dims.clone(),
-        data_type: dtype,
+        data_type: small.dtype,
         raw_data,
         ..TensorProto::default()
     })
@@ -157,7 +168,7 @@ fn stored_as(small: &Small, dtype: i32) -> Option<TensorProto> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made::{Attribute, Made, floats, integers, last};
+    use super::super::made::{Attribute, Made, floats, integers, last, raw};
     use super::*;
 
     /// The last constant after settling: its type, extents and bytes; nothing if the last node is none.
@@ -183,6 +194,15 @@ mod tests {
     fn zero_points_that_are_filled_and_cast_are_constants() {
         let made = settled(zeros(integers(&[3])));
         assert_eq!(made, Some((DataType::Int32 as i32, vec![3], vec![0; 12])));
+    }
+
+    #[test]
+    fn a_constant_that_is_written_as_another_is_one_itself() {
+        let mut made = Made::pictures(8);
+        let zero = made.tensor(raw(DataType::Uint8, &[], vec![128]));
+        made.node("Identity", &[&zero], &[]);
+        let found = settled(made);
+        assert_eq!(found, Some((DataType::Uint8 as i32, vec![], vec![128])));
     }
 
     #[test]

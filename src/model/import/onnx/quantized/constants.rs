@@ -30,19 +30,15 @@ pub struct Integers {
 impl<'a> Constants<'a> {
     pub fn new(graph: &'a GraphProto) -> Self {
         let stored = graph.initializer.iter().map(|t| (t.name.as_str(), t));
-        let mut known = Self(stored.collect());
-        for node in &graph.node {
-            let tensor = match node.op_type.as_str() {
-                "Constant" => node.attribute.iter().find_map(|a| a.t.as_ref()),
-                // PyTorch keeps equal constants once, and writes others as the same
-                "Identity" => known.get(node, 0),
-                _ => None,
-            };
-            known
-                .0
-                .extend(node.output.first().map(String::as_str).zip(tensor));
-        }
-        known
+        let made = graph
+            .node
+            .iter()
+            .filter(|n| n.op_type == "Constant")
+            .filter_map(|n| {
+                let tensor = n.attribute.iter().find_map(|a| a.t.as_ref())?;
+                Some((n.output.first()?.as_str(), tensor))
+            });
+        Self(stored.chain(made).collect())
     }
 
     pub fn get(&self, node: &NodeProto, slot: usize) -> Option<&'a TensorProto> {
