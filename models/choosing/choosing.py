@@ -34,7 +34,6 @@ def main():
     for what in ("--float", "--int8", "--val"):
         measuring.add_argument(what, type=Path, required=True)
     measuring.add_argument("--how", default="", help="how it was made, in a few words")
-    measuring.add_argument("--accuracy", type=Path, metavar="JSON", help="what tests/peers/accuracy.py wrote of these bundles: not measured again")
     measuring.add_argument("--training", type=Path, action="append", metavar="JSON",
                            help="what models/train wrote beside the weights; several times if it was trained several times")  # fmt: skip
     commands.add_parser("render", help="write the page")
@@ -124,20 +123,16 @@ def instructions(bundle):
 
 
 def accuracy(args):
-    if args.accuracy:
-        rows = {row["name"]: row for row in json.loads(args.accuracy.read_text())["rows"]}
-        float_, int8 = rows["float"], rows["ours, int8"]
-        found = (int8["images"], float_["top1"], int8["top1"], int8["agreement"])
-    else:
-        found = evaluated(args)
-    decoder = "Pillow" if args.accuracy else "resnetd"
-    return {"data": args.val.name, "decoder": decoder, **dict(zip(("images", "float", "int8", "agreement"), found))}
-
-
-def evaluated(args):
+    """Of the int8 bundle and of the float one, with resnetd's own decoder, as the device sees pictures."""
     said = json.loads(run(RELEASE / "resnetd-model", "eval", args.int8, args.val, "--against", args.float, "--json"))
     other = said["against"]
-    return said["images"], other["top1"], said["top1"], other["agreement"]
+    return {
+        "data": args.val.name,
+        "images": said["images"],
+        "float": other["top1"],
+        "int8": said["top1"],
+        "agreement": other["agreement"],
+    }
 
 
 def published(arch):

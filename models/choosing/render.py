@@ -125,25 +125,12 @@ a quarter of the file. "Process" is all that resnetd's process has had in memory
 
 ResNet101 against ResNet50 in int8: {points(gained)}{", which these photographs are too few to tell from nothing ([models/README.md](../models/README.md) says what they have to teach)" * (abs(gained) * 100 < chance(small["accuracy"]))}. Int8 against float for ResNet50: {points(-lost)}. One photograph is {100 / small["accuracy"]["images"]:.2f} points;
 another set of as many photographs would give another figure: by up to {chance(small["accuracy"]):.1f} points in 95 of 100 cases. On ImageNet torchvision's published
-weights of the two are 1 to 1.3 points apart ([its table](https://docs.pytorch.org/vision/stable/models.html)).{decoders(networks)}{trainings(networks)}
+weights of the two are 1 to 1.3 points apart ([its table](https://docs.pytorch.org/vision/stable/models.html)).{trainings(networks)}
 
 ## Which to take
 
 {advice(small, large, networks)}
 """
-
-
-def decoders(networks):
-    """Who decoded the photographs, where not everybody saw the same pixels."""
-    by = {}
-    for name, n in networks.items():
-        by.setdefault(n["accuracy"].get("decoder", "resnetd"), []).append(name)
-    if len(by) == 1:
-        return ""
-    said = "; ".join(f"for {', '.join(names)} by {decoder}" for decoder, names in by.items())
-    return f""" The photographs were decoded
-{said}, which moves some labels: compare within a group; ResNet50 by resnetd's own decoder is in
-[models/README.md](../models/README.md#how-good-it-is)."""
 
 
 def chance(accuracy):
