@@ -57,10 +57,7 @@ pub fn open(path: &Path, limit: u64) -> io::Result<(File, u64)> {
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            "not a plain file (a folder, pipe or device)",
-        ));
+        return Err(not_plain());
     }
     if metadata.len() > limit {
         return Err(too_large(limit));
@@ -68,11 +65,16 @@ pub fn open(path: &Path, limit: u64) -> io::Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
-/// Writes a file beside its place, to the disk, and renames it: nobody ever sees half of one, also after a power cut.
+/// Writes a file beside its place, to the disk, and renames it: nobody ever sees half of one, also after a power cut. A link is
+/// followed.
 ///
 /// # Errors
-/// If it cannot be written; what was there before is there still.
+/// If it cannot be written, or something else than a plain file is there; what was there before is there still.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(not_plain());
+    }
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let write = || {
@@ -84,6 +86,13 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write().inspect_err(|_| {
         let _ = fs::remove_file(&partial); // what there is of it
     })
+}
+
+fn not_plain() -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidInput,
+        "not a plain file (a folder, pipe or device)",
+    )
 }
 
 /// The error of a file that holds more than `limit` bytes.
@@ -134,6 +143,22 @@ mod tests {
         assert!(replace(folder.path(), b"three").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(!folder.path().with_extension("partial").exists());
+    }
+
+    #[test]
+    fn a_link_is_written_through_and_a_pipe_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, link, pipe] = ["f", "link", "pipe"].map(|name| folder.path().join(name));
+        fs::write(&path, "one").unwrap();
+        std::os::unix::fs::symlink("f", &link).unwrap();
+        replace(&link, b"two").unwrap();
+        assert_eq!(read_text(&path, 100).unwrap(), "two");
+        assert!(link.is_symlink());
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let error = replace(&pipe, b"three").unwrap_err().to_string();
+        assert!(error.contains("not a plain file"), "{error}");
+        assert!(!fs::metadata(&pipe).unwrap().is_file());
     }
 
     #[test]

@@ -154,6 +154,6 @@ def advice(small, large, networks):
   to find instead of millions. A deeper backbone helps only if it was trained on more, ImageNet's for example.
 - **Fine-grained labels** (breeds, models, defects). First more pixels: the same network at a larger `--crop` sees the detail that tells them apart, and
   costs in proportion to the pixels. Then ResNet101, fine-tuned as a whole (`models/train`, `fit --from`).
-- **Several labels at once.** The same backbones with a sigmoid for each label (`teach --multi-label`, or an ONNX file that ends in one); cost and memory are the same.
+- **Several labels at once.** The same backbones with a sigmoid for each label (`teach --multi-label`, `import --multi-label`, or an ONNX file that ends in one); cost and memory are the same.
 - **A device too small for either.** Prune and distil, in this order{": " + lighter if lighter else ""}; a ResNet18 or 34 imports and
   quantizes the same way. If only memory is short, int8 already takes {small["time"]["rss_mib"]:.0f} MiB for ResNet50 and {large["time"]["rss_mib"]:.0f} for ResNet101."""

@@ -219,13 +219,28 @@ fn identifier(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+/// Why a label cannot be shown on a line.
+#[must_use]
+pub fn label_fault(label: &str) -> Option<&'static str> {
+    if label.is_empty() {
+        Some("is empty")
+    } else if label.len() > 256 {
+        Some("is longer than 256 bytes")
+    } else if label.contains(char::is_control) {
+        Some("has control characters")
+    } else {
+        None
+    }
+}
+
 fn sensible(m: &Manifest) -> Result<(), Reason> {
     let refuse = |what: String| Err(Reason::Refused(what));
     if m.labels.is_empty() {
         return refuse("it has no labels".into());
     }
-    if let Some(label) = m.labels.iter().find(|l| l.is_empty() || l.len() > 256) {
-        return refuse(format!("label {label:?} is empty or longer than 256 bytes"));
+    if let Some((label, fault)) = { m.labels.iter() }.find_map(|l| Some((l, label_fault(l)?))) {
+        let label: String = label.chars().take(80).collect();
+        return refuse(format!("label {label:?} {fault}"));
     }
     if m.name.is_empty() || m.name.len() > 256 {
         return refuse("its name is empty or longer than 256 bytes".into());

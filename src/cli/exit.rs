@@ -1,5 +1,6 @@
 //! The one table of exit codes, and how each module's error gets its code. `docs/EXIT_CODES.md` shows the same table.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::bundle::BundleError;
@@ -81,7 +82,21 @@ impl From<DaemonError> for Failure {
 
 impl From<BundleError> for Failure {
     fn from(error: BundleError) -> Self {
-        Self::Engine(EngineError::Bundle(error))
+        match error {
+            BundleError::Write { path, error } => Self::unwritable(&path, &error),
+            error => Self::Engine(EngineError::Bundle(error)),
+        }
+    }
+}
+
+impl Failure {
+    /// A file that cannot be written.
+    #[must_use]
+    pub fn unwritable(path: &Path, error: &std::io::Error) -> Self {
+        Self::Output(std::io::Error::new(
+            error.kind(),
+            format!("{}: {error}", path.display()),
+        ))
     }
 }
 
@@ -124,6 +139,17 @@ mod tests {
         };
         let table: Vec<u8> = TABLE.lines().skip(1).map(number).collect();
         assert_eq!(table, codes.into_iter().collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn a_bundle_that_cannot_be_written_is_the_outputs_failure() {
+        let path = "/nowhere/x.nnef.tar".into();
+        let failure = Failure::from(BundleError::Write {
+            path,
+            error: io::ErrorKind::NotFound.into(),
+        });
+        assert_eq!(failure.code(), 8);
+        assert!(failure.to_string().contains("/nowhere/x.nnef.tar"));
     }
 
     #[test]

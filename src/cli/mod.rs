@@ -105,7 +105,8 @@ fn say(line: &str) {
 
 /// To standard error, as `RESNETD_LOG` says (`warn`, `resnetd=debug`, ...).
 fn start_logging() {
-    let level = env_logger::Env::default().filter_or("RESNETD_LOG", "info");
+    // tract warns of every newer ONNX operator set; what is read of it, we check ourselves
+    let level = env_logger::Env::default().filter_or("RESNETD_LOG", "info,tract_onnx=error");
     let mut logger = env_logger::Builder::from_env(level);
     if journal::is_stderr() {
         logger.format(journal::write);

@@ -7,10 +7,19 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::ModelError;
+use super::foreign;
 use crate::plain_file;
 
 /// No photograph is larger.
 const MAX_PICTURE: u64 = 64 << 20;
+/// How much of a file tells what it is.
+const FRONT: u64 = 32;
+/// Of findings so many are named.
+const NAMED: usize = 5;
+/// Formats of pictures that are not read.
+const OTHER_FORMATS: [&str; 12] = [
+    "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "ppm", "dng",
+];
 /// More pictures than ImageNet has are a mistake.
 const MAX_PICTURES: usize = 2_000_000;
 
@@ -20,6 +29,10 @@ pub struct Dataset {
     items: Vec<Item>,
     /// Where a folder is read: those in it, whether there are pictures in them or not.
     folders: BTreeSet<String>,
+    /// Folders within those.
+    nested: usize,
+    /// Pictures of formats that are not read.
+    others: usize,
     archive: Option<File>,
 }
 
@@ -57,6 +70,8 @@ impl Dataset {
             path: path.to_owned(),
             items: Vec::new(),
             folders: BTreeSet::new(),
+            nested: 0,
+            others: 0,
             archive: None,
         };
         let found = fs::metadata(path).map_err(read)?;
@@ -65,20 +80,50 @@ impl Dataset {
         } else if loose && is_picture(path) {
             set.add(path.to_owned(), String::new(), 0, found.len());
         } else {
-            let (file, _) = plain_file::open(path, u64::MAX).map_err(read)?;
+            let (file, length) = plain_file::open(path, u64::MAX).map_err(read)?;
+            let mut front = vec![0; usize::try_from(length.min(FRONT)).unwrap_or(0)];
+            file.read_exact_at(&mut front, 0).map_err(read)?;
+            if let Some(kind) = foreign::kind(&front) {
+                let path = set.path;
+                return Err(ModelError::Foreign { path, kind });
+            }
             set.tar(&file, loose).map_err(read)?;
             set.archive = Some(file);
         }
         set.items.sort_by(|a, b| a.name.cmp(&b.name));
-        if set.items.is_empty() {
+        set.check(loose)?;
+        Ok(set)
+    }
+
+    /// There must be pictures, nearly all of them readable.
+    fn check(&self, loose: bool) -> Result<(), ModelError> {
+        let (found, others) = (self.items.len(), self.others);
+        let formats = format!("{others} pictures of other formats; convert them to JPEG or PNG");
+        if found == 0 {
             let where_ = if loose {
                 ""
             } else {
                 " in folders, one per class"
             };
-            return Err(set.error(format!("no JPEG or PNG{where_}")));
+            return Err(self.error(match (others, self.nested) {
+                (1.., _) => format!("no JPEG or PNG{where_}, but {formats}"),
+                (_, 1..) => format!(
+                    "no JPEG or PNG{where_}, but folders in folders: name the one that holds the classes, as in {}",
+                    self.path.join("train").display()
+                ),
+                _ => format!("no JPEG or PNG{where_}"),
+            }));
         }
-        Ok(set)
+        if others * 10 > found + others {
+            return Err(self.error(format!("{found} JPEG and PNG, but {formats}")));
+        }
+        if others > 0 {
+            log::warn!(
+                "{}: {others} pictures are neither JPEG nor PNG and are left out",
+                self.path.display()
+            );
+        }
+        Ok(())
     }
 
     fn error(&self, reason: String) -> ModelError {
@@ -102,7 +147,9 @@ impl Dataset {
                 continue;
             }
             for file in fs::read_dir(&class)? {
-                self.file(file?.path(), &name);
+                let file = file?;
+                self.nested += usize::from(file.file_type()?.is_dir());
+                self.file(file.path(), &name);
             }
             self.folders.insert(name);
         }
@@ -131,6 +178,7 @@ impl Dataset {
     }
 
     fn add(&mut self, name: PathBuf, class: String, offset: u64, size: u64) {
+        self.others += usize::from(has_ending(&name, &OTHER_FORMATS));
         if is_picture(&name) && self.items.len() < MAX_PICTURES {
             self.items.push(Item {
                 class,
@@ -204,7 +252,7 @@ impl Dataset {
     /// labels, else, where there are as many folders as labels, in the folders' order.
     ///
     /// # Errors
-    /// If neither holds.
+    /// If neither holds, or some folders are named like labels and others not.
     pub fn classes(&self, labels: &[String]) -> Result<Vec<usize>, ModelError> {
         let folders: Vec<&str> = self
             .items
@@ -217,17 +265,31 @@ impl Dataset {
             return Err(self.error("some pictures lie in no class's folder".into()));
         }
         let by_name = |folder: &str| labels.iter().position(|l| l == folder);
-        let class_of: Box<dyn Fn(&str) -> Option<usize>> =
-            if folders.iter().all(|f| by_name(f).is_some()) {
-                Box::new(by_name)
-            } else if folders.len() == labels.len() {
-                Box::new(|folder| folders.binary_search(&folder).ok())
-            } else {
-                let (f, l) = (folders.len(), labels.len());
-                return Err(self.error(format!(
-                    "{f} folders for {l} labels; name the folders like the labels"
-                )));
-            };
+        let unknown = folders.iter().copied().filter(|f| by_name(f).is_none());
+        let unknown: Vec<&str> = unknown.collect();
+        let class_of: Box<dyn Fn(&str) -> Option<usize>> = if unknown.is_empty() {
+            Box::new(by_name)
+        } else if unknown.len() < folders.len() {
+            let named: Vec<&str> = unknown.iter().copied().take(NAMED).collect();
+            return Err(self.error(format!(
+                "{} of {} folders are named like no label, the others are: {named:?}",
+                unknown.len(),
+                folders.len()
+            )));
+        } else if folders.len() == labels.len() {
+            log::warn!(
+                "{}: no folder is named like a label; they are taken in the labels' order, {:?} as {:?} first",
+                self.path.display(),
+                folders[0],
+                labels[0]
+            );
+            Box::new(|folder| folders.binary_search(&folder).ok())
+        } else {
+            let (f, l) = (folders.len(), labels.len());
+            return Err(self.error(format!(
+                "{f} folders for {l} labels; name the folders like the labels"
+            )));
+        };
         Ok(self
             .items
             .iter()
@@ -245,11 +307,11 @@ fn last(path: &Path) -> String {
 
 /// By its name, and not a hidden file: cameras' cards have such beside each picture.
 fn is_picture(name: &Path) -> bool {
-    let known = |e: &std::ffi::OsStr| {
-        ["jpg", "jpeg", "png"]
-            .iter()
-            .any(|known| e.eq_ignore_ascii_case(known))
-    };
+    has_ending(name, &["jpg", "jpeg", "png"])
+}
+
+fn has_ending(name: &Path, endings: &[&str]) -> bool {
+    let known = |e: &std::ffi::OsStr| endings.iter().any(|known| e.eq_ignore_ascii_case(known));
     !last(name).starts_with('.') && name.extension().is_some_and(known)
 }
 
@@ -262,6 +324,8 @@ mod tests {
             path: PathBuf::from("test"),
             items: Vec::new(),
             folders: BTreeSet::new(),
+            nested: 0,
+            others: 0,
             archive: None,
         };
         for name in names {
@@ -307,6 +371,43 @@ mod tests {
         assert_eq!(set.classes(&labels(["y", "x"])).unwrap(), [1, 0]);
         assert_eq!(set.classes(&labels(["cat", "dog"])).unwrap(), [0, 1]);
         assert!(set.classes(&labels(["x", "dog"])[..1]).is_err());
+    }
+
+    #[test]
+    fn a_folder_with_a_slip_in_its_name_is_named_and_never_another_class() {
+        let set = made(&["a/1.jpg", "golf_ball/2.jpg"]);
+        let labels = ["golf ball", "a"].map(str::to_owned);
+        let error = set.classes(&labels).unwrap_err().to_string();
+        assert!(
+            error.contains("1 of 2 folders") && error.contains("golf_ball"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn pictures_of_other_formats_are_told_and_only_a_few_go_unused() {
+        let names: Vec<String> = (0..9).map(|i| format!("c/{i}.jpg")).collect();
+        let mut set = made(&names.iter().map(|n| &**n).collect::<Vec<_>>());
+        set.add("c/9.webp".into(), "c".into(), 0, 1);
+        set.add("c/9.txt".into(), "c".into(), 0, 1);
+        assert!(set.check(false).is_ok());
+        set.add("c/10.HEIC".into(), "c".into(), 0, 1);
+        let error = set.check(false).unwrap_err().to_string();
+        assert!(
+            error.contains("9 JPEG and PNG, but 2 pictures of other formats"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_holds_no_pictures_says_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| Dataset::open(path).unwrap_err().to_string();
+        let packed = folder.path().join("set.tar.gz");
+        fs::write(&packed, b"\x1f\x8b\x08\0").unwrap();
+        assert!(refused(&packed).contains("compressed (gzip); unpack it first"));
+        fs::create_dir_all(folder.path().join("train/class")).unwrap();
+        assert!(refused(folder.path()).contains("name the one that holds the classes"));
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! Compares two bundles of one architecture layer by layer on pictures: where the second departs from the first, and in
-//! which channel. Layers are matched by name; 8-bit values are compared as the numbers that they stand for.
+//! which channel. Layers are matched by name; 8-bit values are compared as the numbers that they stand for. Where
+//! `equalize` divided a bundle's channels, each is first multiplied by the factor that brings it nearest.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::dataset::Dataset;
 use super::error::{ModelError, tract};
 use super::eval::share;
 use super::float::FloatNetwork;
-use super::sweep::sweep;
+use super::recipe::is_equalized;
+use super::sweep::{Swept, sweep};
 use crate::bundle::{Bundle, Manifest};
 use crate::infer::EngineError;
 use crate::infer::engine::{normalization, normalize, read_graph};
 use crate::infer::observe::{Observer, Output};
 use crate::infer::registry::OPERATORS;
 use crate::kernels::Backend;
+use crate::spec::Preprocessing;
 
 /// How two networks differ.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Difference {
     pub skipped: usize,
     /// Share of pictures with the same first label; nothing where the labels are not the same.
     pub agreement: Option<f64>,
+    /// Channels were multiplied by factors before they were compared, as one of the bundles is equalized.
+    pub rescaled: bool,
 }
 
 /// How two layers' outputs differ, over all pictures.
@@ -36,6 +42,9 @@ pub struct LayerDifference {
     /// Per channel: the squares of the first network's values, and of the differences.
     signal: Vec<f64>,
     noise: Vec<f64>,
+    /// Per channel: the squares of the second network's values, and its products with the first's.
+    second: Vec<f64>,
+    product: Vec<f64>,
     /// The largest difference of two values.
     pub largest: f32,
     /// Values of the second network at the end of what 8 bits hold, of all.
@@ -80,12 +89,24 @@ impl LayerDifference {
         }
     }
 
+    /// What each channel of the second network is to be multiplied by, to be nearest to the first's.
+    fn gains(&self) -> Vec<f32> {
+        #[allow(clippy::cast_possible_truncation)] // a factor
+        let gain = |(product, second): (&f64, &f64)| match product / second {
+            gain if gain.is_finite() && gain > 0.0 => gain as f32,
+            _ => 1.0,
+        };
+        self.product.iter().zip(&self.second).map(gain).collect()
+    }
+
     fn merge(&mut self, other: &Self) {
         let add = |to: &mut [f64], what: &[f64]| {
             to.iter_mut().zip(what).for_each(|(t, w)| *t += w);
         };
         add(&mut self.signal, &other.signal);
         add(&mut self.noise, &other.noise);
+        add(&mut self.second, &other.second);
+        add(&mut self.product, &other.product);
         self.largest = self.largest.max(other.largest);
         self.saturated += other.saturated;
         self.values += other.values;
@@ -149,27 +170,21 @@ pub fn on_pictures(
 ) -> Result<Difference, ModelError> {
     alike(first, second)?;
     let labels = first.manifest.labels == second.manifest.labels;
-    let preprocessing = first.manifest.preprocessing.clone();
-    let side = preprocessing.crop as usize;
     let networks = [Network::new(first)?, Network::new(second)?];
-    let swept = sweep(
-        "comparing",
-        (set, pictures),
-        &preprocessing,
-        || {
-            let eyes = [networks[0].eye()?, networks[1].eye()?];
-            Ok((eyes, Sums::default()))
-        },
-        |([x, y], sums), picture| {
-            let x = networks[0].watch(x, picture, side)?;
-            let y = networks[1].watch(y, picture, side)?;
-            Ok(sums.add(&x, &y))
-        },
-    )?;
-    let mut sums = Sums::default();
-    for (_, state) in swept.states {
-        sums.merge(state);
+    let pair = Pair {
+        networks: &networks,
+        preprocessing: &first.manifest.preprocessing,
+    };
+    let rescaled = [first, second].iter().any(|bundle| equalized(bundle));
+    let mut gains = Gains::new();
+    if rescaled {
+        let (sums, _) = pair.sweep("matching channels", (set, pictures), &gains)?;
+        let of = |layer: &LayerDifference| (layer.name.clone(), layer.gains());
+        gains = sums.layers.iter().map(of).collect();
+        // the labels' scores are what they are
+        gains.retain(|name, _| sums.layers.last().is_none_or(|last| last.name != *name));
     }
+    let (sums, swept) = pair.sweep("comparing", (set, pictures), &gains)?;
     let same = swept.results.iter().filter(|(_, same)| *same).count();
     if sums.layers.is_empty() {
         return Err(unlike(
@@ -184,7 +199,57 @@ pub fn on_pictures(
         images: swept.results.len(),
         skipped: swept.skipped,
         agreement: labels.then(|| share(same, swept.results.len())),
+        rescaled,
     })
+}
+
+fn equalized(bundle: &Bundle) -> bool {
+    let quantization = bundle.manifest.quantization.as_ref();
+    quantization.is_some_and(|q| is_equalized(&q.method))
+}
+
+/// By layer: what each channel of the second network is multiplied by.
+type Gains = HashMap<String, Vec<f32>>;
+
+/// Two networks that see the same pictures.
+struct Pair<'a> {
+    networks: &'a [Network<'a>; 2],
+    preprocessing: &'a Preprocessing,
+}
+
+impl Pair<'_> {
+    /// Sums over all pictures, and for each whether it gets the same first label.
+    fn sweep(
+        &self,
+        what: &str,
+        pictures: (&Dataset, &[usize]),
+        gains: &Gains,
+    ) -> Result<(Sums, Swept<(), bool>), ModelError> {
+        let side = self.preprocessing.crop as usize;
+        let [first, second] = self.networks;
+        let swept = sweep(
+            what,
+            pictures,
+            self.preprocessing,
+            || Ok(([first.eye()?, second.eye()?], Sums::default())),
+            |([x, y], sums), picture| {
+                let x = first.watch(x, picture, side)?;
+                let mut y = second.watch(y, picture, side)?;
+                y.iter_mut().for_each(|layer| layer.multiply(gains));
+                Ok(sums.add(&x, &y))
+            },
+        )?;
+        let mut sums = Sums::default();
+        for (_, state) in swept.states {
+            sums.merge(state);
+        }
+        let swept = Swept {
+            results: swept.results,
+            states: Vec::new(),
+            skipped: swept.skipped,
+        };
+        Ok((sums, swept))
+    }
 }
 
 fn unlike(a: &Bundle, b: &Bundle, reason: impl Into<String>) -> ModelError {
@@ -286,6 +351,17 @@ impl<'a> Network<'a> {
     }
 }
 
+impl Activation {
+    fn multiply(&mut self, gains: &Gains) {
+        let Some(gains) = gains.get(&self.name) else {
+            return;
+        };
+        for pixel in self.values.chunks_exact_mut(self.channels.max(1)) {
+            pixel.iter_mut().zip(gains).for_each(|(v, gain)| *v *= gain);
+        }
+    }
+}
+
 fn channels_innermost(planes: &[f32], channels: usize) -> Vec<f32> {
     let pixels = planes.len() / channels.max(1);
     let at = |i: usize| planes[i % channels * pixels + i / channels];
@@ -365,6 +441,8 @@ fn nothing(like: &Activation) -> LayerDifference {
         name: like.name.clone(),
         signal: vec![0.0; like.channels],
         noise: vec![0.0; like.channels],
+        second: vec![0.0; like.channels],
+        product: vec![0.0; like.channels],
         largest: 0.0,
         saturated: 0,
         values: 0,
@@ -375,11 +453,12 @@ fn difference(x: &Activation, y: &Activation) -> LayerDifference {
     let mut sum = nothing(x);
     let pixels = x.values.chunks_exact(x.channels.max(1));
     for (x, y) in pixels.zip(y.values.chunks_exact(x.channels.max(1))) {
-        let channels = sum.signal.iter_mut().zip(&mut sum.noise);
-        for ((signal, noise), (x, y)) in channels.zip(x.iter().zip(y)) {
+        for (channel, (x, y)) in x.iter().zip(y).enumerate() {
             let off = x - y;
-            *signal += f64::from(x * x);
-            *noise += f64::from(off * off);
+            sum.signal[channel] += f64::from(x * x);
+            sum.noise[channel] += f64::from(off * off);
+            sum.second[channel] += f64::from(y * y);
+            sum.product[channel] += f64::from(x * y);
             sum.largest = sum.largest.max(off.abs());
         }
     }
@@ -412,6 +491,18 @@ mod tests {
         assert!((decibels - 10.0 * (202.0f64 / 1.25).log10()).abs() < 1e-9);
         let none = difference(&x, &x);
         assert_eq!((none.signal_to_noise(), none.worst_channel()), (None, None));
+    }
+
+    #[test]
+    fn an_equalized_channel_is_compared_by_what_it_was_divided_by() {
+        let x = activation("c", &[4.0, 1.0, 8.0, 0.0]);
+        let mut y = activation("c", &[1.0, 0.0, 2.0, 0.0]);
+        let gains = difference(&x, &y).gains();
+        assert_eq!(gains, [4.0, 1.0]);
+        y.multiply(&[("c".to_owned(), gains)].into());
+        assert_eq!(y.values, [4.0, 0.0, 8.0, 0.0]);
+        assert!(is_equalized("minmax, equalized, bias corrected"));
+        assert!(!is_equalized("minmax, bias corrected"));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum ModelError {
         kind: &'static str,
         reason: String,
     },
+    #[error("{path} is {kind}", path = path.display())]
+    Foreign { path: PathBuf, kind: &'static str },
     #[error(
         "{path} holds no weights that are read: it begins like neither a safetensors nor a PyTorch file; save the network's state dict as one of these",
         path = path.display()
@@ -73,10 +75,25 @@ pub enum ModelError {
         "the network has {classes} classes and {labels} labels; give a file with one label a line by --labels"
     )]
     Labels { classes: usize, labels: usize },
+    #[error("the label {label} {fault}")]
+    Label { label: String, fault: &'static str },
+    #[error(
+        "the network ends in a softmax, whose labels exclude each other; leave --multi-label out"
+    )]
+    Exclusive,
+    #[error(
+        "conv1 is {0}: weights do not say whether such a stem halves the picture and pools, as small pictures' networks do not; export it as ONNX"
+    )]
+    Stem(String),
+    #[error(
+        "the weights have no dense layer of a name that is known ({known}), but {found}; a head of several layers is read from ONNX"
+    )]
+    Head { known: String, found: String },
     #[error("the label {0:?} occurs more than once; every class needs a name of its own")]
     TwoLabels(String),
     #[error(
-        "config.json says that the weights are a {0}: only plain ResNets are read (ResNet, wide ResNet, ResNeXt, ResNet-D)"
+        "the file or its config.json says that the weights are a {0}: only plain ResNets are read (ResNet, wide ResNet, ResNeXt, ResNet-D); \
+        export it as ONNX, or save the state dict alone if it is one of these after all"
     )]
     Architecture(String),
     #[error("{0}; say what the network was trained with by --resize, --crop, --mean and --std")]

@@ -65,11 +65,20 @@ impl Recipe {
     }
 }
 
+/// What a recipe is called that equalizes, among other words.
+const EQUALIZED: &str = "equalized";
+
+/// Whether a bundle's method, as [`Recipe`] shows itself, divided channels by factors of their own.
+#[must_use]
+pub fn is_equalized(method: &str) -> bool {
+    method.split(", ").any(|word| word == EQUALIZED)
+}
+
 impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.method.to_string();
         for (yes, word) in [
-            (self.equalize, "equalized"),
+            (self.equalize, EQUALIZED),
             (self.correct, "bias corrected"),
             (self.fit, "weights fitted"),
         ] {

@@ -45,7 +45,8 @@ pub fn sweep<S: Send, R: Send>(
     let swept = on_all_cores(&bar, make, |(state, preprocessor, picture), at| {
         let index = indices[at];
         if let Err(reason) = prepare(set, index, preprocessor, picture) {
-            bar.suspend(|| log::warn!("{} skipped: {reason}", set.name(index).display()));
+            let name = set.name(index).to_string_lossy();
+            bar.suspend(|| log::warn!("{} skipped: {reason}", name.escape_debug()));
             return Ok(None);
         }
         Ok(Some((index, visit(state, picture)?)))

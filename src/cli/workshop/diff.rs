@@ -21,7 +21,9 @@ use crate::model::diff::{self, Difference, LayerDifference};
 Per layer: signal to noise in decibels (the first bundle's values against the difference; 6 dB are one bit), by how much it
 falls from the layer before, the largest difference of two values, the share of the second bundle's values at the
 end of their 8 bits, and the channel with most of the difference with its share of it. Errors add up along the
-network: the layer that is worst need not be the one that does the harm, the one with the largest fall may be.")]
+network: the layer that is worst need not be the one that does the harm, the one with the largest fall may be.
+Where a bundle is equalized (its channels divided between layers), each channel is compared after the factor that
+brings it nearest.")]
 pub struct Args {
     /// What is compared with, float or int8.
     #[arg(value_name = "A")]
@@ -69,6 +71,7 @@ fn json(found: &Difference) -> serde_json::Value {
     json!({
         "images": found.images,
         "skipped": found.skipped,
+        "rescaled": found.rescaled,
         "layers": found.layers.iter().enumerate().map(layer).collect::<Vec<_>>(),
         "worst": found.worst().map(name),
         "steepest": found.steepest().map(name),
@@ -120,6 +123,9 @@ fn table(found: &Difference) -> String {
         "{:>8} pictures, {} skipped",
         found.images, found.skipped
     );
+    if found.rescaled {
+        out.push_str("channels were multiplied before they were compared: a bundle is equalized\n");
+    }
     match (found.agreement, found.logits()) {
         (Some(agreement), Some(logits)) => {
             let _ = writeln!(out, "{:>8.2} % the same label", agreement * 100.0);

@@ -35,7 +35,7 @@ pub struct Args {
     /// Where the bundle goes.
     #[arg(short, long, value_name = "BUNDLE")]
     out: PathBuf,
-    /// A text file with one label a line, in the order of the network's outputs.
+    /// A text file with one label a line (up to 256 bytes), in the order of the network's outputs.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// The shorter side after resizing, in pixels.
@@ -56,6 +56,9 @@ pub struct Args {
     /// The network was trained on B, G, R.
     #[arg(long)]
     bgr: bool,
+    /// Each label is scored for itself (sigmoid), where the file does not say it; a single output always is.
+    #[arg(long)]
+    multi_label: bool,
     /// Of a quantized file (QDQ) the float network that it rounds, to be quantized anew.
     #[arg(long)]
     as_float: bool,
@@ -75,6 +78,8 @@ pub(super) fn labels(path: &Path) -> Result<Vec<String>, ModelError> {
         path: path.into(),
         error,
     })?;
+    // some editors begin a text with a mark of its encoding
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines = text.lines().map(str::trim);
     Ok(lines
         .filter(|line| !line.is_empty())
@@ -94,16 +99,19 @@ impl Args {
             mean: self.mean,
             std: self.std,
             bgr: self.bgr,
+            multi_label: self.multi_label,
             as_float: self.as_float,
             ..Options::default()
         };
+        super::keep_apart(&self.file, &self.out)?;
         let imported = import::import(&self.file, &options)?;
         imported.bundle.write(&self.out)?;
         super::show(format_args!(
-            "{}: {}\n{}{}",
+            "{}: {}\n{}{}{}",
             self.out.display(),
             described(&imported),
             assumed(&imported),
+            structure(&imported),
             slow(&imported.float_layers)
         ))
     }
@@ -129,6 +137,17 @@ fn assumed(imported: &Imported) -> String {
         .map(|key| format!(" --{key} {}", value(key)));
     let flags: String = flags.collect();
     format!("the file does not say how its pictures were prepared; taken as usual:{flags}\n")
+}
+
+/// What was taken for granted of the network.
+pub(super) fn structure(imported: &Imported) -> &'static str {
+    match imported.weights_alone {
+        true => {
+            "weights do not say what lies between them; taken as torchvision has it: ReLU, a 3x3 max pool, strides in the 3x3 \
+            convolutions, epsilon 1e-5 (an ONNX file says it, and is compared)\n"
+        }
+        false => "",
+    }
 }
 
 /// Which layers will not be int8, and why.
@@ -165,9 +184,9 @@ pub(super) fn described(imported: &Imported) -> String {
     } else {
         "float"
     };
-    format!(
-        "{}, {} classes{labels}, {precision}",
-        m.arch,
-        m.labels.len()
-    )
+    let classes = match m.labels.len() {
+        1 => "1 class".to_owned(),
+        n => format!("{n} classes"),
+    };
+    format!("{}, {classes}{labels}, {precision}", m.arch)
 }

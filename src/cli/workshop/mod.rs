@@ -64,13 +64,12 @@ impl From<ModelError> for Failure {
         match error {
             ModelError::Bundle(error) => error.into(),
             ModelError::Engine(error) => error.into(),
-            ModelError::Write { path, error } => Self::Output(io::Error::new(
-                error.kind(),
-                format!("{}: {error}", path.display()),
-            )),
+            ModelError::Write { path, error } => Self::unwritable(&path, &error),
             ModelError::Tract(_) => Self::Internal(error.to_string()),
             ModelError::Labels { .. }
+            | ModelError::Label { .. }
             | ModelError::TwoLabels(_)
+            | ModelError::Exclusive
             | ModelError::Preprocessing(_)
             | ModelError::Lower { .. }
             | ModelError::Quantized { .. }
@@ -106,6 +105,18 @@ fn name_of(path: &std::path::Path) -> String {
     }
 }
 
+/// What is made must not take the place of what it is made of.
+fn keep_apart(made_of: &Path, made: &Path) -> Result<(), Failure> {
+    let place = |path: &Path| path.canonicalize().ok();
+    match place(made).filter(|made| Some(made) == place(made_of).as_ref()) {
+        Some(_) => Err(Failure::Input(format!(
+            "{} would take the place of what it is made of; give another name by -o",
+            made.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     plain_file::replace(path, bytes).map_err(|error| ModelError::Write {
         path: path.to_owned(),
@@ -125,6 +136,16 @@ mod tests {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example"), "{}", command.get_name());
         }
+    }
+
+    #[test]
+    fn what_is_made_never_replaces_what_it_is_made_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, link, other] = ["one", "link", "other"].map(|n| folder.path().join(n));
+        std::fs::write(&one, "x").unwrap();
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        assert!(keep_apart(&one, &link).is_err());
+        assert!(keep_apart(&one, &other).is_ok());
     }
 
     #[test]

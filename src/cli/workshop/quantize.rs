@@ -73,6 +73,7 @@ struct Found {
 
 impl Args {
     pub fn run(self) -> Result<(), Failure> {
+        super::keep_apart(&self.bundle, &self.out)?;
         let (bundle, found) = match &self.calib {
             Some(calib) => self.on_pictures(&Dataset::open_loose(calib)?)?,
             None => {

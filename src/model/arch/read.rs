@@ -72,6 +72,10 @@ fn strip_prefix(t: &mut Tensors) -> Result<(), ModelError> {
 
 fn stem(t: &mut Tensors) -> Result<Vec<FoldedConv>, ModelError> {
     if !t.contains("conv1.0.weight") {
+        if let Some([.., rows, columns]) = t.shape("conv1.weight").filter(|s| s.ends_with(&[3, 3]))
+        {
+            return Err(ModelError::Stem(format!("{rows}x{columns}")));
+        }
         return Ok(vec![folded(t, "conv1", "bn1", 2, 3)?]);
     }
     let mut found = Vec::new();
@@ -199,7 +203,12 @@ fn vector(t: &mut Tensors, name: &str, channels: usize) -> Result<Vec<f32>, Mode
 
 fn head(t: &mut Tensors) -> Result<FoldedConv, ModelError> {
     let here = |name: &&str| t.contains(&format!("{name}.weight"));
-    let name = HEADS.iter().copied().find(here).unwrap_or(HEADS[0]);
+    let Some(name) = HEADS.iter().copied().find(here) else {
+        return Err(ModelError::Head {
+            known: HEADS.join(", "),
+            found: left(t),
+        });
+    };
     // timm stores some as the 1x1 convolution that it is
     let weight = format!("{name}.weight");
     let rank = if t.shape(&weight).is_some_and(|shape| shape.len() == 4) {
@@ -230,6 +239,16 @@ fn head(t: &mut Tensors) -> Result<FoldedConv, ModelError> {
         stride: 1,
         groups: 1,
     })
+}
+
+/// Weights that are there besides those of the stages, if any.
+fn left(t: &Tensors) -> String {
+    const SHOWN: usize = 5;
+    let rest: Vec<&str> = t.names().filter(|n| n.ends_with(".weight")).collect();
+    match rest.len() {
+        0 => "no other weights".into(),
+        _ => rest[..rest.len().min(SHOWN)].join(", "),
+    }
 }
 
 fn finite(name: &str, values: &[f32]) -> Result<(), ModelError> {

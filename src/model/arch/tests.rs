@@ -268,6 +268,17 @@ fn odd_sizes_run_through_averaged_shortcuts_and_groups() {
 }
 
 #[test]
+fn a_stem_of_one_3x3_may_pool_or_not_and_is_refused() {
+    let mut tensors = PLAIN.tensors();
+    let (shape, _) = tensors.take("conv1.weight", 4).unwrap();
+    let shape = vec![shape[0], 3, 3, 3];
+    let values = vec![0.0; shape.iter().product()];
+    tensors.insert("conv1.weight".into(), shape, values);
+    let message = Resnet::from_tensors(tensors).unwrap_err().to_string();
+    assert!(message.contains("conv1 is 3x3"), "{message}");
+}
+
+#[test]
 fn channels_that_do_not_follow_are_named() {
     let broken = |name: &str, shape: &[usize]| {
         let mut tensors = tiny().tensors();
@@ -296,6 +307,14 @@ fn channels_that_do_not_follow_are_named() {
         );
     }
     assert!(broken("layer1.0.se.fc1.weight", &[1]).contains("layer1.0.se.fc1.weight"));
+    let mut tensors = tiny().tensors();
+    tensors.insert("fc.0.weight".into(), vec![1], vec![0.0]);
+    tensors.take("fc.weight", 2).unwrap();
+    let message = Resnet::from_tensors(tensors).unwrap_err().to_string();
+    assert!(
+        message.contains("but fc.0.weight; a head of several layers"),
+        "{message}"
+    );
     let mut tensors = tiny().tensors();
     tensors.take("layer3.0.downsample.1.weight", 4).unwrap();
     let message = Resnet::from_tensors(tensors).unwrap_err().to_string();

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::onnx;
 use super::tensors::Metadata;
 use crate::bundle::check_preprocessing;
 use crate::model::error::ModelError;
 use crate::plain_file;
-use crate::spec::{ChannelOrder, Fit, Interpolation, Preprocessing};
+use crate::spec::{Activation, ChannelOrder, Fit, Interpolation, Preprocessing};
 
 /// ImageNet's statistics and torchvision's sizes, which most ResNets were trained with.
 pub const IMAGENET: Preprocessing = Preprocessing {
@@ -23,6 +24,8 @@ pub const IMAGENET: Preprocessing = Preprocessing {
     channel_order: ChannelOrder::Rgb,
 };
 
+/// No mean or deviation of values from 0 to 1 is larger.
+const LARGEST: f32 = 1.0;
 /// Larger files are no `config.json`; the labels of 21,000 classes have 400 KB.
 const MAX_CONFIG: u64 = 4 << 20;
 
@@ -37,6 +40,8 @@ pub struct Options {
     pub mean: Option<[f32; 3]>,
     pub std: Option<[f32; 3]>,
     pub bgr: bool,
+    /// Each label is scored for itself.
+    pub multi_label: bool,
     /// A QDQ file is read as the float network that it rounds.
     pub as_float: bool,
     /// timm's configuration, if it does not lie beside the weights.
@@ -65,8 +70,32 @@ impl Options {
                 ChannelOrder::Rgb
             },
         };
+        let of_bytes = |values: [f32; 3]| values.iter().any(|v| v.abs() > LARGEST);
+        if of_bytes(found.mean) || of_bytes(found.std) {
+            return Err(ModelError::Preprocessing(format!(
+                "mean {:?} and std {:?} are of values from 0 to 255; divide both by 255, as values here go from 0 to 1",
+                found.mean, found.std
+            )));
+        }
         check_preprocessing(&found).map_err(ModelError::Preprocessing)?;
         Ok(found)
+    }
+
+    /// How logits become scores: as the file says, else as the user does. A single output is of no use but for itself.
+    ///
+    /// # Errors
+    /// If they say different things.
+    pub(super) fn activation(
+        &self,
+        file: Option<Activation>,
+        classes: usize,
+    ) -> Result<Activation, ModelError> {
+        match file {
+            Some(Activation::Softmax) if self.multi_label => Err(ModelError::Exclusive),
+            Some(activation) => Ok(activation),
+            None if self.multi_label || classes == 1 => Ok(Activation::Sigmoid),
+            None => Ok(Activation::Softmax),
+        }
     }
 
     /// What neither the user nor the metadata says, by the names of the flags.
@@ -211,7 +240,7 @@ pub fn timm(text: &str) -> Result<Metadata, ModelError> {
         return Ok(Metadata::default());
     };
     if let Some(architecture) = config.architecture.filter(|name| !is_plain_resnet(name)) {
-        return Err(ModelError::Architecture(architecture));
+        return Err(ModelError::Architecture(onnx::shown(&architecture)));
     }
     let (new, old) = (config.pretrained_cfg, config.outer);
     let mut found = Metadata::new();
@@ -244,6 +273,18 @@ pub fn timm(text: &str) -> Result<Metadata, ModelError> {
         labels.and_then(|l| serde_json::to_string(&l).ok()),
     );
     Ok(found)
+}
+
+/// What a checkpoint calls its network must not be a relative that computes something else; any other name says nothing.
+///
+/// # Errors
+/// If it is.
+pub(super) fn check_architecture(meta: &Metadata) -> Result<(), ModelError> {
+    let relative = |name: &&String| name.contains("resne") && !is_plain_resnet(name);
+    match meta.get("arch").filter(relative) {
+        Some(name) => Err(ModelError::Architecture(onnx::shown(name))),
+        None => Ok(()),
+    }
 }
 
 /// timm has relatives whose parameters look the same and that compute something else (`resnetaa50`,
@@ -363,6 +404,42 @@ mod tests {
         }
         let error = timm(&RESNET50_A1.replace("\"resnet50\"", "\"resnetaa50d\"")).unwrap_err();
         assert!(error.to_string().contains("resnetaa50d"), "{error}");
+    }
+
+    #[test]
+    fn a_checkpoint_may_name_its_network_if_it_is_no_relative() {
+        let named = |name: &str| check_architecture(&[("arch".into(), name.into())].into());
+        for name in ["resnet50", "resnext50_32x4d", "mine"] {
+            assert!(named(name).is_ok(), "{name}");
+        }
+        let error = named("resnetaa34d").unwrap_err().to_string();
+        assert!(error.contains("resnetaa34d"), "{error}");
+    }
+
+    #[test]
+    fn statistics_of_bytes_are_not_those_of_fractions() {
+        let options = Options {
+            mean: triple("123.675,116.28,103.53"),
+            std: triple("58.395,57.12,57.375"),
+            ..Options::default()
+        };
+        let error = options.preprocessing(&Metadata::default()).unwrap_err();
+        assert!(error.to_string().contains("divide both by 255"), "{error}");
+    }
+
+    #[test]
+    fn labels_are_scored_for_themselves_where_there_is_one_or_the_user_says_so() {
+        use Activation::{Sigmoid, Softmax};
+        let several = Options {
+            multi_label: true,
+            ..Options::default()
+        };
+        let plain = Options::default();
+        assert_eq!(plain.activation(None, 10).unwrap(), Softmax);
+        assert_eq!(plain.activation(None, 1).unwrap(), Sigmoid);
+        assert_eq!(several.activation(None, 10).unwrap(), Sigmoid);
+        assert_eq!(several.activation(Some(Sigmoid), 10).unwrap(), Sigmoid);
+        assert!(several.activation(Some(Softmax), 10).is_err());
     }
 
     #[test]

@@ -19,8 +19,10 @@ use self::tensors::{Metadata, Tensors};
 use super::arch::Resnet;
 use super::error::ModelError;
 use super::layers::Kind;
-use super::{lower, save};
-use crate::bundle::{Bundle, FORMAT, Manifest, Provenance, Quantization, check_preprocessing};
+use super::{foreign, lower, save};
+use crate::bundle::{
+    Bundle, FORMAT, Manifest, Provenance, Quantization, check_preprocessing, label_fault,
+};
 use crate::infer::EngineError;
 use crate::kernels::Backend;
 use crate::plain_file;
@@ -42,7 +44,7 @@ pub fn tensors_of(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata), Mode
     if tensors::are_safetensors(bytes) {
         tensors::read(path, bytes)
     } else if torch::is_torch(bytes) {
-        Ok((torch::read(path, bytes)?, Metadata::default()))
+        torch::read(path, bytes)
     } else {
         Err(ModelError::Unknown { path: path.into() })
     }
@@ -56,6 +58,8 @@ pub struct Imported {
     pub imagenet_labels: bool,
     /// What nobody said of the preprocessing, by the names of the flags: ImageNet's customs.
     pub assumed: Vec<&'static str>,
+    /// It came as weights alone, which do not say what lies between them.
+    pub weights_alone: bool,
     /// What no int8 operator covers, and tract will run in float also once the bundle is quantized.
     pub float_layers: Vec<FloatLayer>,
 }
@@ -77,7 +81,8 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
         error,
     })?;
     let sha256 = hex(&Sha256::digest(&bytes));
-    let read = if tensors::are_safetensors(&bytes) || torch::is_torch(&bytes) {
+    let weights_alone = tensors::are_safetensors(&bytes) || torch::is_torch(&bytes);
+    let read = if weights_alone {
         from_weights(path, bytes, options)?
     } else if nnef::is_archive(&bytes) {
         from_archive(path, bytes, options)?
@@ -116,6 +121,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ModelError> {
     };
     Ok(Imported {
         float_layers,
+        weights_alone,
         bundle: save::bundle(path, read.graph, manifest)?,
         imagenet_labels: read.imagenet_labels,
         assumed: read.assumed,
@@ -153,9 +159,11 @@ fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Networ
     let (tensors, metadata) = tensors_of(path, &bytes)?;
     drop(bytes);
     let metadata = options.with_beside(path, metadata)?;
+    metadata::check_architecture(&metadata)?;
     let net = Resnet::from_tensors(tensors)?;
     let (labels, imagenet_labels) = labels(options, &metadata, net.classes())?;
     let preprocessing = options.preprocessing(&metadata)?;
+    let activation = options.activation(None, net.classes())?;
     Ok(Network {
         graph: net.to_graph(preprocessing.crop as usize)?,
         arch: net.arch(),
@@ -163,13 +171,17 @@ fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Networ
         imagenet_labels,
         assumed: options.assumed(&metadata),
         preprocessing,
-        activation: Activation::Softmax,
+        activation,
         quantized: false,
         left_in_float: Vec::new(),
     })
 }
 
 fn from_graph(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Network, ModelError> {
+    if let Some(kind) = foreign::kind(&bytes) {
+        let path = path.to_owned();
+        return Err(ModelError::Foreign { path, kind });
+    }
     let bad = refused(path);
     let mut file = onnx::open(path, &bytes).map_err(bad)?;
     drop(bytes);
@@ -223,6 +235,7 @@ fn from_floats(
         preprocessing = absorbed(&preprocessing, normalization)?;
     }
     let (labels, imagenet_labels) = labels(options, metadata, read.classes)?;
+    let activation = options.activation(read.activation, read.classes)?;
     Ok(Network {
         graph: read.graph,
         arch: read.arch,
@@ -230,7 +243,7 @@ fn from_floats(
         imagenet_labels,
         assumed: options.assumed(metadata),
         preprocessing,
-        activation: read.activation.unwrap_or(Activation::Softmax),
+        activation,
         quantized: false,
         left_in_float: Vec::new(),
     })
@@ -268,6 +281,7 @@ fn from_integers(
     })?;
     let classes = read.layers.last().map_or(0, |l| l.shape[0]);
     let (labels, imagenet_labels) = labels(options, metadata, classes)?;
+    let activation = options.activation(read.activation, classes)?;
     Ok(Network {
         graph,
         arch: onnx::quantized_arch(&read),
@@ -275,7 +289,7 @@ fn from_integers(
         imagenet_labels,
         assumed: options.assumed(metadata),
         preprocessing,
-        activation: read.activation.unwrap_or(Activation::Softmax),
+        activation,
         quantized: true,
         left_in_float: read.floats().map(left_in_float).collect(),
     })
@@ -321,6 +335,12 @@ fn labels(
     if labels.len() != classes {
         let labels = if imagenet { 0 } else { labels.len() };
         return Err(ModelError::Labels { classes, labels });
+    }
+    if let Some((label, fault)) = { labels.iter() }.find_map(|l| Some((l, label_fault(l)?))) {
+        return Err(ModelError::Label {
+            label: onnx::shown(label),
+            fault,
+        });
     }
     let mut seen = HashSet::new();
     match labels.iter().find(|label| !seen.insert(label.as_str())) {

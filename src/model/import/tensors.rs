@@ -12,7 +12,8 @@ use crate::model::error::ModelError;
 #[derive(Debug, Default)]
 pub struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 
-/// What a file says of itself, by key: `labels` (a JSON list), `mean`, `std`, `resize`, `crop`.
+/// What a file says of itself, by key: `labels` (a JSON list), `mean`, `std`, `resize`, `crop`; `arch` is what a checkpoint
+/// calls its network.
 pub type Metadata = std::collections::HashMap<String, String>;
 
 /// The format's own limit.

@@ -114,7 +114,9 @@ pub fn prune(
     };
     let mut points = vec![compare(&network.layers, &first.results)?];
     let (mut layers, mut spread) = Default::default();
-    for cut in rooms.cuts(&stations) {
+    let mut cuts = rooms.cuts(&stations);
+    cuts.dedup(); // a large step passes several stations
+    for cut in cuts {
         let pruned = surgery::apply(&network.layers, &found, &measured, &rooms.rooms, &cut)?;
         let maps = pictures.maps()?;
         (layers, spread) = settle::settle(&pruned, &measured, network.source, maps)?;

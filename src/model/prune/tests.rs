@@ -228,12 +228,13 @@ fn the_target_is_reached_within_a_step_and_channels_come_in_multiples() {
         "{} of {target}",
         last.macs
     );
-    assert_eq!(found.points.len(), 6);
+    // one behind the first for each station, but where a step passes several
+    assert!((3..=6).contains(&found.points.len()));
     assert!(
         found
             .points
             .windows(2)
-            .all(|p| p[0].macs >= p[1].macs && p[0].params >= p[1].params)
+            .all(|p| p[0].macs > p[1].macs && p[0].params > p[1].params)
     );
     assert!(found.points[0].top1.is_some());
     for widths in widths(&found.layers) {

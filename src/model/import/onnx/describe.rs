@@ -33,7 +33,9 @@ pub fn arch(layers: &[Layer]) -> String {
     let convs = additions.first().map_or(0, |add| block_convs(layers, add));
     let grouped =
         |l: &Layer| matches!(&l.kind, Kind::Conv(conv) if conv.groups > 1 && conv.dims[1] > 1);
-    let gated = layers.iter().any(|l| matches!(l.kind, Kind::Sigmoid));
+    // SiLU has a sigmoid too, of whole maps
+    let gated =
+        { layers.iter() }.any(|l| matches!(l.kind, Kind::Sigmoid) && l.shape[1..] == [1, 1]);
     let family = match (layers.iter().any(grouped), gated) {
         (true, true) => "seresnext",
         (true, false) => "resnext",

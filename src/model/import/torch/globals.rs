@@ -29,7 +29,25 @@ const PLAIN: [(&[&str], &[&str]); 11] = [
         &["numpy.core.multiarray", "numpy._core.multiarray"],
         &["scalar", "_reconstruct"],
     ),
-    (&["torch"], &["device", "float32", "float16", "bfloat16"]),
+    (
+        &["torch"],
+        &[
+            "device",
+            "float64",
+            "float32",
+            "float16",
+            "bfloat16",
+            "int64",
+            "int32",
+            "int16",
+            "int8",
+            "uint8",
+            "bool",
+            "channels_last",
+            "contiguous_format",
+            "preserve_format",
+        ],
+    ),
     (&["lightning_fabric.utilities.data"], &["AttributeDict"]),
 ];
 

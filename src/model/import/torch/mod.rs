@@ -20,7 +20,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use self::globals::Kind;
 use self::pickle::{Pickle, Storage, Tensor, Value};
-use super::tensors::{Tensors, is_counter};
+use super::tensors::{Metadata, Tensors, is_counter};
 use crate::model::error::ModelError;
 
 /// What a zip archive begins with.
@@ -57,11 +57,12 @@ pub fn is_torch(bytes: &[u8]) -> bool {
     bytes.starts_with(ZIP) || bytes.first() == Some(&0x80)
 }
 
-/// Reads the tensors of a state dict, or of the one in a checkpoint. Everything else in it is ignored.
+/// Reads the tensors of a state dict, or of the one in a checkpoint, and what the checkpoint calls the network (`arch`, as
+/// PyTorch's and timm's programs do). Everything else in it is ignored.
 ///
 /// # Errors
 /// If the file is not whole, holds anything but plain data and tensors, or no state dict.
-pub fn read(path: &Path, bytes: &[u8]) -> Result<Tensors, ModelError> {
+pub fn read(path: &Path, bytes: &[u8]) -> Result<(Tensors, Metadata), ModelError> {
     let found = if bytes.starts_with(ZIP) {
         read_zip(bytes)
     } else {
@@ -74,7 +75,7 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Tensors, ModelError> {
     })
 }
 
-fn read_zip(bytes: &[u8]) -> Result<Tensors, String> {
+fn read_zip(bytes: &[u8]) -> Result<(Tensors, Metadata), String> {
     let mut archive = Archive::open(bytes)?;
     let text = archive.entry("data.pkl", MAX_PICKLE)?;
     if archive.has("byteorder") && archive.entry("byteorder", 16)? != b"little" {
@@ -93,7 +94,7 @@ fn read_zip(bytes: &[u8]) -> Result<Tensors, String> {
     })
 }
 
-fn read_legacy(bytes: &[u8]) -> Result<Tensors, String> {
+fn read_legacy(bytes: &[u8]) -> Result<(Tensors, Metadata), String> {
     if !bytes.starts_with(LEGACY) {
         return Err(match pickle::read(bytes) {
             Err(reason) => reason,
@@ -159,7 +160,7 @@ fn collect<'a>(
     pickle: &Pickle,
     limit: usize,
     mut load: impl FnMut(&Storage) -> Result<Cow<'a, [u8]>, String>,
-) -> Result<Tensors, String> {
+) -> Result<(Tensors, Metadata), String> {
     let mut wanted: Vec<(&str, &Tensor)> = Vec::new();
     let mut left = limit;
     for (name, value) in state_dict(pickle)? {
@@ -193,14 +194,30 @@ fn collect<'a>(
         tensors.insert(name.to_owned(), tensor.shape.clone(), values);
         loaded = Some((storage.key, bytes));
     }
-    Ok(tensors)
+    Ok((tensors, named(pickle)))
+}
+
+/// What a checkpoint says of its network.
+fn named(pickle: &Pickle) -> Metadata {
+    let Value::Dict(top) = pickle.value else {
+        return Metadata::default();
+    };
+    let said = |(key, value): &(Value, Value)| match (key, value) {
+        (Value::Text("arch"), Value::Text(name)) => Some(("arch".into(), (*name).into())),
+        _ => None,
+    };
+    pickle.dicts[top]
+        .iter()
+        .find_map(said)
+        .into_iter()
+        .collect()
 }
 
 fn too_short() -> String {
     "it ends before its tensors do".into()
 }
 
-/// The dictionary that holds the tensors: the whole, or a part of a checkpoint.
+/// The dictionary that holds the tensors: a part of a checkpoint, which may hold tensors beside it, else the whole.
 fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [(Value<'a>, Value<'a>)], String> {
     let Value::Dict(top) = pickle.value else {
         return Err("it holds no dictionary of tensors".into());
@@ -210,9 +227,6 @@ fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [(Value<'a>, Value<'
         dict.iter()
             .any(|(key, value)| matches!((key, value), (Value::Text(_), Value::Tensor(_))))
     };
-    if has_tensors(top) {
-        return Ok(top);
-    }
     let nested = |name: &str| {
         top.iter().find_map(|(key, value)| match (key, value) {
             (Value::Text(key), Value::Dict(dict)) if *key == name => {
@@ -223,6 +237,7 @@ fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<&'p [(Value<'a>, Value<'
         })
     };
     let found = NESTED.iter().find_map(|name| nested(name));
+    let found = found.or_else(|| has_tensors(top).then_some(&top[..]));
     found.ok_or_else(|| {
         format!(
             "it holds no dictionary of tensors, alone or under one of the names {}",

@@ -14,7 +14,8 @@ struct Golden {
 }
 
 fn read_from(bytes: &[u8]) -> Result<Tensors, String> {
-    read(Path::new("tiny.pth"), bytes).map_err(|error| error.to_string())
+    let found = read(Path::new("tiny.pth"), bytes).map_err(|error| error.to_string());
+    found.map(|(tensors, _)| tensors)
 }
 
 fn refused(bytes: &[u8]) -> String {
@@ -221,6 +222,19 @@ fn what_training_programs_keep_beside_the_weights_is_left_alone() {
         assert_eq!(tensors.take("x", 1).unwrap().1, [1.0, 2.0]);
         tensors.finish().unwrap();
     }
+}
+
+#[test]
+fn a_checkpoints_own_tensors_are_no_weights_and_its_network_has_a_name() {
+    let pickle = Writer::new().raw(b"}").text("best").tensor(2, 0, &[], &[]);
+    let pickle = pickle.raw(b"s").text("arch").text("resnet18").raw(b"s");
+    let pickle = pickle.text("state_dict").raw(b"}").text("x");
+    let pickle = pickle.tensor(2, 0, &[2], &[1]).raw(b"ss.").0;
+    let file = older(&pickle, &[1.0, 2.0]);
+    let (mut tensors, metadata) = read(Path::new("best.pth"), &file).unwrap();
+    assert_eq!(tensors.take("x", 1).unwrap().1, [1.0, 2.0]);
+    tensors.finish().unwrap();
+    assert_eq!(metadata["arch"], "resnet18");
 }
 
 #[test]
