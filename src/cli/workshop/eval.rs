@@ -24,7 +24,7 @@ use crate::model::eval::{self, Evaluation, share};
   resnetd-model eval resnet50.nnef.tar val.tar --plot judgement.svg
   resnetd-model eval resnet50.nnef.tar val.tar --cascade resnet101.nnef.tar --plot cascade.svg
 
-Each folder of the pictures is a class: named like a label, or as many as labels and in their order.")]
+Each folder of the pictures is a class: all named like labels, or none of them and as many as labels, in their order.")]
 pub struct Args {
     bundle: PathBuf,
     /// A folder of folders, or a tar archive of one.
