@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -66,19 +66,23 @@ pub fn open(path: &Path, limit: u64) -> io::Result<(File, u64)> {
 }
 
 /// Writes a file beside its place, to the disk, and renames it: nobody ever sees half of one, also after a power cut. A link is
-/// followed.
+/// followed, also one that leads to nothing yet; permissions stay as they were.
 ///
 /// # Errors
 /// If it cannot be written, or something else than a plain file is there; what was there before is there still.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+    let path = &target(path);
+    let there = fs::metadata(path).ok();
+    if there.as_ref().is_some_and(|there| !there.is_file()) {
         return Err(not_plain());
     }
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let write = || {
         let mut file = File::create(&partial)?;
+        if let Some(there) = &there {
+            file.set_permissions(there.permissions())?;
+        }
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&partial, path)
@@ -86,6 +90,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write().inspect_err(|_| {
         let _ = fs::remove_file(&partial); // what there is of it
     })
+}
+
+/// Where a path leads to.
+fn target(path: &Path) -> PathBuf {
+    let found = fs::canonicalize(path).ok();
+    // a link to what is not there yet
+    let named = || Some(path.parent()?.join(fs::read_link(path).ok()?));
+    found.or_else(named).unwrap_or_else(|| path.to_owned())
 }
 
 fn not_plain() -> io::Error {
@@ -107,7 +119,7 @@ pub fn too_large(limit: u64) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn refusal(path: &Path) -> String {
         read(path, 100).unwrap_err().to_string()
@@ -153,6 +165,12 @@ mod tests {
         std::os::unix::fs::symlink("f", &link).unwrap();
         replace(&link, b"two").unwrap();
         assert_eq!(read_text(&path, 100).unwrap(), "two");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        replace(&link, b"three").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        fs::remove_file(&path).unwrap();
+        replace(&link, b"four").unwrap();
+        assert_eq!(read_text(&path, 100).unwrap(), "four");
         assert!(link.is_symlink());
         let made = std::process::Command::new("mkfifo").arg(&pipe).status();
         assert!(made.unwrap().success());

@@ -9,6 +9,10 @@ use std::process::{Command, Output};
 
 use resnetd::bundle::{self, Bundle};
 use resnetd::infer::registry::OPERATORS;
+use resnetd::model::dataset::Dataset;
+use resnetd::model::effort::Effort;
+use resnetd::model::quantize::Calibrated;
+use resnetd::model::recipe::Recipe;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -141,6 +145,38 @@ fn every_layer_of_an_int8_bundle_is_found_in_its_float_original() {
     }
     let error = found["logit_error"].as_f64().unwrap();
     assert!(error > 0.0 && error < 0.3, "{error}");
+}
+
+#[test]
+fn channels_that_quantizing_divided_are_compared_up_to_their_factors() {
+    let bench = Bench::new();
+    let path = bench.at("float.nnef.tar");
+    common::tiny_float().write(&path).unwrap();
+    let set = Dataset::open_loose(bench.0.path()).unwrap();
+    let measured = Calibrated::measure(&path, &set, Effort::WHOLE).unwrap();
+    let layers = |equalize: bool, out: &str| {
+        let recipe = Recipe {
+            equalize,
+            ..Recipe::PLAIN
+        };
+        let bundle = measured.bundle(recipe, "x".into()).unwrap();
+        bundle.write(&bench.at(out)).unwrap();
+        bench.json("float.nnef.tar", out)["layers"].clone()
+    };
+    let (plain, equalized) = (layers(false, "plain.tar"), layers(true, "equalized.tar"));
+    let pairs = plain
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(equalized.as_array().unwrap());
+    let mut divided = 0;
+    for (a, b) in pairs {
+        let decibels = |layer: &Value| layer["signal_to_noise_db"].as_f64().unwrap();
+        assert!(decibels(b) > decibels(a) - 6.0, "{a} {b}");
+        assert!(!a["largest"].is_null());
+        divided += usize::from(b["largest"].is_null());
+    }
+    assert!(divided >= 4, "{equalized}");
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn identifier(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Why a label cannot be shown on a line.
+/// Why a text is no label: it must be shown on one line of a terminal, and be worth its place in a message.
 #[must_use]
 pub fn label_fault(label: &str) -> Option<&'static str> {
     if label.is_empty() {

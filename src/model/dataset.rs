@@ -1,7 +1,7 @@
 //! Labelled pictures: a folder of folders or a tar archive of one, each folder a class (torchvision's
 //! `ImageFolder`). Pictures are read one at a time; only their places are kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ const FRONT: u64 = 32;
 /// Of findings so many are named.
 const NAMED: usize = 5;
 /// Formats of pictures that are not read.
-const OTHER_FORMATS: [&str; 12] = [
-    "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "ppm", "dng",
+const OTHER_FORMATS: [&str; 11] = [
+    "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "ppm",
 ];
 /// More pictures than ImageNet has are a mistake.
 const MAX_PICTURES: usize = 2_000_000;
@@ -29,10 +29,10 @@ pub struct Dataset {
     items: Vec<Item>,
     /// Where a folder is read: those in it, whether there are pictures in them or not.
     folders: BTreeSet<String>,
-    /// Folders within those.
-    nested: usize,
+    /// One of those that has folders in it.
+    nested: Option<String>,
     /// Pictures of formats that are not read.
-    others: usize,
+    others: Vec<PathBuf>,
     archive: Option<File>,
 }
 
@@ -70,8 +70,8 @@ impl Dataset {
             path: path.to_owned(),
             items: Vec::new(),
             folders: BTreeSet::new(),
-            nested: 0,
-            others: 0,
+            nested: None,
+            others: Vec::new(),
             archive: None,
         };
         let found = fs::metadata(path).map_err(read)?;
@@ -97,19 +97,29 @@ impl Dataset {
 
     /// There must be pictures, nearly all of them readable.
     fn check(&self, loose: bool) -> Result<(), ModelError> {
-        let (found, others) = (self.items.len(), self.others);
-        let formats = format!("{others} pictures of other formats; convert them to JPEG or PNG");
+        // cameras and telephones leave the same picture as a JPEG beside some
+        let read: HashSet<PathBuf> = self
+            .items
+            .iter()
+            .map(|i| i.name.with_extension(""))
+            .collect();
+        let others = self.others.iter().map(|o| o.with_extension(""));
+        let (found, others) = (
+            self.items.len(),
+            others.filter(|o| !read.contains(o)).count(),
+        );
+        let formats = format!("pictures of other formats: {others}; convert them to JPEG or PNG");
         if found == 0 {
             let where_ = if loose {
                 ""
             } else {
                 " in folders, one per class"
             };
-            return Err(self.error(match (others, self.nested) {
+            return Err(self.error(match (others, &self.nested) {
                 (1.., _) => format!("no JPEG or PNG{where_}, but {formats}"),
-                (_, 1..) => format!(
-                    "no JPEG or PNG{where_}, but folders in folders: name the one that holds the classes, as in {}",
-                    self.path.join("train").display()
+                (_, Some(folder)) => format!(
+                    "no JPEG or PNG{where_}, but folders in folders: if its folders are the classes, give {}",
+                    self.path.join(folder).display()
                 ),
                 _ => format!("no JPEG or PNG{where_}"),
             }));
@@ -119,7 +129,7 @@ impl Dataset {
         }
         if others > 0 {
             log::warn!(
-                "{}: {others} pictures are neither JPEG nor PNG and are left out",
+                "{}: pictures that are neither JPEG nor PNG are left out: {others}",
                 self.path.display()
             );
         }
@@ -148,7 +158,9 @@ impl Dataset {
             }
             for file in fs::read_dir(&class)? {
                 let file = file?;
-                self.nested += usize::from(file.file_type()?.is_dir());
+                if file.file_type()?.is_dir() {
+                    self.nested.get_or_insert_with(|| name.clone());
+                }
                 self.file(file.path(), &name);
             }
             self.folders.insert(name);
@@ -178,7 +190,9 @@ impl Dataset {
     }
 
     fn add(&mut self, name: PathBuf, class: String, offset: u64, size: u64) {
-        self.others += usize::from(has_ending(&name, &OTHER_FORMATS));
+        if has_ending(&name, &OTHER_FORMATS) && self.others.len() < MAX_PICTURES {
+            self.others.push(name.clone());
+        }
         if is_picture(&name) && self.items.len() < MAX_PICTURES {
             self.items.push(Item {
                 class,
@@ -272,9 +286,10 @@ impl Dataset {
         } else if unknown.len() < folders.len() {
             let named: Vec<&str> = unknown.iter().copied().take(NAMED).collect();
             return Err(self.error(format!(
-                "{} of {} folders are named like no label, the others are: {named:?}",
-                unknown.len(),
-                folders.len()
+                "of {} folders these are named like no label, all others are: {}{}",
+                folders.len(),
+                named.join(", "),
+                if unknown.len() > NAMED { ", ..." } else { "" }
             )));
         } else if folders.len() == labels.len() {
             log::warn!(
@@ -324,8 +339,8 @@ mod tests {
             path: PathBuf::from("test"),
             items: Vec::new(),
             folders: BTreeSet::new(),
-            nested: 0,
-            others: 0,
+            nested: None,
+            others: Vec::new(),
             archive: None,
         };
         for name in names {
@@ -379,7 +394,7 @@ mod tests {
         let labels = ["golf ball", "a"].map(str::to_owned);
         let error = set.classes(&labels).unwrap_err().to_string();
         assert!(
-            error.contains("1 of 2 folders") && error.contains("golf_ball"),
+            error.ends_with("named like no label, all others are: golf_ball"),
             "{error}"
         );
     }
@@ -391,10 +406,13 @@ mod tests {
         set.add("c/9.webp".into(), "c".into(), 0, 1);
         set.add("c/9.txt".into(), "c".into(), 0, 1);
         assert!(set.check(false).is_ok());
+        // the same picture twice, as telephones leave it
+        set.add("c/1.HEIC".into(), "c".into(), 0, 1);
+        assert!(set.check(false).is_ok());
         set.add("c/10.HEIC".into(), "c".into(), 0, 1);
         let error = set.check(false).unwrap_err().to_string();
         assert!(
-            error.contains("9 JPEG and PNG, but 2 pictures of other formats"),
+            error.contains("9 JPEG and PNG, but pictures of other formats: 2"),
             "{error}"
         );
     }
@@ -407,7 +425,7 @@ mod tests {
         fs::write(&packed, b"\x1f\x8b\x08\0").unwrap();
         assert!(refused(&packed).contains("compressed (gzip); unpack it first"));
         fs::create_dir_all(folder.path().join("train/class")).unwrap();
-        assert!(refused(folder.path()).contains("name the one that holds the classes"));
+        assert!(refused(folder.path()).ends_with("/train"));
     }
 
     #[test]

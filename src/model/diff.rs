@@ -1,23 +1,22 @@
 //! Compares two bundles of one architecture layer by layer on pictures: where the second departs from the first, and in
 //! which channel. Layers are matched by name; 8-bit values are compared as the numbers that they stand for. Where
-//! `equalize` divided a bundle's channels, each is first multiplied by the factor that brings it nearest.
+//! `equalize` may have divided a layer's channels, they are compared up to a factor of each.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use super::dataset::Dataset;
+use super::equalize;
 use super::error::{ModelError, tract};
 use super::eval::share;
 use super::float::FloatNetwork;
 use super::recipe::is_equalized;
-use super::sweep::{Swept, sweep};
+use super::sweep::sweep;
 use crate::bundle::{Bundle, Manifest};
 use crate::infer::EngineError;
 use crate::infer::engine::{normalization, normalize, read_graph};
 use crate::infer::observe::{Observer, Output};
 use crate::infer::registry::OPERATORS;
 use crate::kernels::Backend;
-use crate::spec::Preprocessing;
 
 /// How two networks differ.
 #[derive(Debug)]
@@ -31,8 +30,6 @@ pub struct Difference {
     pub skipped: usize,
     /// Share of pictures with the same first label; nothing where the labels are not the same.
     pub agreement: Option<f64>,
-    /// Channels were multiplied by factors before they were compared, as one of the bundles is equalized.
-    pub rescaled: bool,
 }
 
 /// How two layers' outputs differ, over all pictures.
@@ -45,8 +42,8 @@ pub struct LayerDifference {
     /// Per channel: the squares of the second network's values, and its products with the first's.
     second: Vec<f64>,
     product: Vec<f64>,
-    /// The largest difference of two values.
-    pub largest: f32,
+    /// The largest difference of two values; nothing where channels are compared up to a factor.
+    pub largest: Option<f32>,
     /// Values of the second network at the end of what 8 bits hold, of all.
     saturated: usize,
     values: usize,
@@ -89,14 +86,18 @@ impl LayerDifference {
         }
     }
 
-    /// What each channel of the second network is to be multiplied by, to be nearest to the first's.
-    fn gains(&self) -> Vec<f32> {
-        #[allow(clippy::cast_possible_truncation)] // a factor
-        let gain = |(product, second): (&f64, &f64)| match product / second {
-            gain if gain.is_finite() && gain > 0.0 => gain as f32,
-            _ => 1.0,
-        };
-        self.product.iter().zip(&self.second).map(gain).collect()
+    /// Leaves of each channel's difference what no factor in reach of `equalize` makes up for.
+    fn allow_factors(&mut self) {
+        let most = f64::from(equalize::MOST);
+        for (channel, noise) in self.noise.iter_mut().enumerate() {
+            let (product, second) = (self.product[channel], self.second[channel]);
+            if second > 0.0 {
+                let factor = (product / second).clamp(1.0 / most, most);
+                let left = self.signal[channel] - factor * (2.0 * product - factor * second);
+                *noise = left.max(0.0);
+            }
+        }
+        self.largest = None;
     }
 
     fn merge(&mut self, other: &Self) {
@@ -107,7 +108,8 @@ impl LayerDifference {
         add(&mut self.noise, &other.noise);
         add(&mut self.second, &other.second);
         add(&mut self.product, &other.product);
-        self.largest = self.largest.max(other.largest);
+        let both = self.largest.zip(other.largest);
+        self.largest = both.map(|(a, b)| a.max(b));
         self.saturated += other.saturated;
         self.values += other.values;
     }
@@ -170,21 +172,33 @@ pub fn on_pictures(
 ) -> Result<Difference, ModelError> {
     alike(first, second)?;
     let labels = first.manifest.labels == second.manifest.labels;
+    let preprocessing = first.manifest.preprocessing.clone();
+    let side = preprocessing.crop as usize;
     let networks = [Network::new(first)?, Network::new(second)?];
-    let pair = Pair {
-        networks: &networks,
-        preprocessing: &first.manifest.preprocessing,
-    };
-    let rescaled = [first, second].iter().any(|bundle| equalized(bundle));
-    let mut gains = Gains::new();
-    if rescaled {
-        let (sums, _) = pair.sweep("matching channels", (set, pictures), &gains)?;
-        let of = |layer: &LayerDifference| (layer.name.clone(), layer.gains());
-        gains = sums.layers.iter().map(of).collect();
-        // the labels' scores are what they are
-        gains.retain(|name, _| sums.layers.last().is_none_or(|last| last.name != *name));
+    let swept = sweep(
+        "comparing",
+        (set, pictures),
+        &preprocessing,
+        || {
+            let eyes = [networks[0].eye()?, networks[1].eye()?];
+            Ok((eyes, Sums::default()))
+        },
+        |([x, y], sums), picture| {
+            let x = networks[0].watch(x, picture, side)?;
+            let y = networks[1].watch(y, picture, side)?;
+            Ok(sums.add(&x, &y))
+        },
+    )?;
+    let mut sums = Sums::default();
+    for (_, state) in swept.states {
+        sums.merge(state);
     }
-    let (sums, swept) = pair.sweep("comparing", (set, pictures), &gains)?;
+    if [first, second].iter().any(|bundle| equalized(bundle)) {
+        let divisible = networks.iter().find_map(Network::divisible);
+        let divisible = divisible.unwrap_or_default();
+        let divided = { sums.layers.iter_mut() }.filter(|layer| divisible.contains(&&*layer.name));
+        divided.for_each(LayerDifference::allow_factors);
+    }
     let same = swept.results.iter().filter(|(_, same)| *same).count();
     if sums.layers.is_empty() {
         return Err(unlike(
@@ -199,57 +213,12 @@ pub fn on_pictures(
         images: swept.results.len(),
         skipped: swept.skipped,
         agreement: labels.then(|| share(same, swept.results.len())),
-        rescaled,
     })
 }
 
 fn equalized(bundle: &Bundle) -> bool {
     let quantization = bundle.manifest.quantization.as_ref();
     quantization.is_some_and(|q| is_equalized(&q.method))
-}
-
-/// By layer: what each channel of the second network is multiplied by.
-type Gains = HashMap<String, Vec<f32>>;
-
-/// Two networks that see the same pictures.
-struct Pair<'a> {
-    networks: &'a [Network<'a>; 2],
-    preprocessing: &'a Preprocessing,
-}
-
-impl Pair<'_> {
-    /// Sums over all pictures, and for each whether it gets the same first label.
-    fn sweep(
-        &self,
-        what: &str,
-        pictures: (&Dataset, &[usize]),
-        gains: &Gains,
-    ) -> Result<(Sums, Swept<(), bool>), ModelError> {
-        let side = self.preprocessing.crop as usize;
-        let [first, second] = self.networks;
-        let swept = sweep(
-            what,
-            pictures,
-            self.preprocessing,
-            || Ok(([first.eye()?, second.eye()?], Sums::default())),
-            |([x, y], sums), picture| {
-                let x = first.watch(x, picture, side)?;
-                let mut y = second.watch(y, picture, side)?;
-                y.iter_mut().for_each(|layer| layer.multiply(gains));
-                Ok(sums.add(&x, &y))
-            },
-        )?;
-        let mut sums = Sums::default();
-        for (_, state) in swept.states {
-            sums.merge(state);
-        }
-        let swept = Swept {
-            results: swept.results,
-            states: Vec::new(),
-            skipped: swept.skipped,
-        };
-        Ok((sums, swept))
-    }
 }
 
 fn unlike(a: &Bundle, b: &Bundle, reason: impl Into<String>) -> ModelError {
@@ -314,6 +283,14 @@ impl<'a> Network<'a> {
         })
     }
 
+    /// The layers whose channels may be divided; only a float network tells.
+    fn divisible(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Float { network, .. } => Some(equalize::divisible(&network.layers).collect()),
+            Self::Int8(_) => None,
+        }
+    }
+
     /// What each worker has for itself.
     fn eye(&self) -> Result<Option<Observer>, ModelError> {
         match self {
@@ -348,17 +325,6 @@ impl<'a> Network<'a> {
             return Err(tract("a network without layers"));
         }
         Ok(found)
-    }
-}
-
-impl Activation {
-    fn multiply(&mut self, gains: &Gains) {
-        let Some(gains) = gains.get(&self.name) else {
-            return;
-        };
-        for pixel in self.values.chunks_exact_mut(self.channels.max(1)) {
-            pixel.iter_mut().zip(gains).for_each(|(v, gain)| *v *= gain);
-        }
     }
 }
 
@@ -443,25 +409,26 @@ fn nothing(like: &Activation) -> LayerDifference {
         noise: vec![0.0; like.channels],
         second: vec![0.0; like.channels],
         product: vec![0.0; like.channels],
-        largest: 0.0,
+        largest: Some(0.0),
         saturated: 0,
         values: 0,
     }
 }
 
 fn difference(x: &Activation, y: &Activation) -> LayerDifference {
-    let mut sum = nothing(x);
+    let (mut sum, mut largest) = (nothing(x), 0f32);
     let pixels = x.values.chunks_exact(x.channels.max(1));
     for (x, y) in pixels.zip(y.values.chunks_exact(x.channels.max(1))) {
         for (channel, (x, y)) in x.iter().zip(y).enumerate() {
-            let off = x - y;
-            sum.signal[channel] += f64::from(x * x);
-            sum.noise[channel] += f64::from(off * off);
-            sum.second[channel] += f64::from(y * y);
-            sum.product[channel] += f64::from(x * y);
-            sum.largest = sum.largest.max(off.abs());
+            largest = largest.max((x - y).abs());
+            let (x, y) = (f64::from(*x), f64::from(*y));
+            sum.signal[channel] += x * x;
+            sum.noise[channel] += (x - y) * (x - y);
+            sum.second[channel] += y * y;
+            sum.product[channel] += x * y;
         }
     }
+    sum.largest = Some(largest);
     sum.saturated = y.saturated;
     sum.values = y.values.len();
     sum
@@ -486,7 +453,7 @@ mod tests {
         let y = activation("c", &[10.0, 2.0, 9.5, 1.0]);
         let found = difference(&x, &y);
         assert_eq!(found.worst_channel(), Some((1, 0.8)));
-        assert_eq!((found.largest, found.saturated()), (1.0, 0.25));
+        assert_eq!((found.largest, found.saturated()), (Some(1.0), 0.25));
         let decibels = found.signal_to_noise().unwrap();
         assert!((decibels - 10.0 * (202.0f64 / 1.25).log10()).abs() < 1e-9);
         let none = difference(&x, &x);
@@ -494,15 +461,21 @@ mod tests {
     }
 
     #[test]
-    fn an_equalized_channel_is_compared_by_what_it_was_divided_by() {
-        let x = activation("c", &[4.0, 1.0, 8.0, 0.0]);
-        let mut y = activation("c", &[1.0, 0.0, 2.0, 0.0]);
-        let gains = difference(&x, &y).gains();
-        assert_eq!(gains, [4.0, 1.0]);
-        y.multiply(&[("c".to_owned(), gains)].into());
-        assert_eq!(y.values, [4.0, 0.0, 8.0, 0.0]);
-        assert!(is_equalized("minmax, equalized, bias corrected"));
-        assert!(!is_equalized("minmax, bias corrected"));
+    fn a_divided_channel_differs_by_what_no_factor_makes_up_for() {
+        let x = activation("c", &[4.0, 3.0, 8.0, 0.0, 8.0, 4.0]);
+        let y = activation("c", &[1.0, 0.0, 2.0, 3.0, 2.0, 4.0]);
+        let mut found = difference(&x, &y);
+        found.allow_factors();
+        // of the second channel a factor of 0.64: 3^2 + 4^2 - 16^2 / (3^2 + 4^2)
+        assert!((found.noise[1] - 14.76).abs() < 1e-9);
+        assert_eq!(found.noise[0], 0.0);
+        assert_eq!(found.largest, None);
+        let mut far = difference(
+            &activation("c", &[64.0, 0.0]),
+            &activation("c", &[1.0, 0.0]),
+        );
+        far.allow_factors();
+        assert_eq!(far.noise, [48.0 * 48.0, 0.0]);
     }
 
     #[test]

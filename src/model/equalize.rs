@@ -12,7 +12,7 @@ use super::error::ModelError;
 use super::layers::{Convolution, Kind, Layer};
 
 /// No channel is scaled by more than this, or by less than its inverse, against the mean of its tensor.
-const MOST: f32 = 16.0;
+pub const MOST: f32 = 16.0;
 
 /// Equalizes where it can; gives what each channel of the touched outlets was divided by. `highest` has the largest
 /// magnitude of every channel of every outlet that was measured.
@@ -49,6 +49,12 @@ pub fn equalize(
         divided.insert(outlet, by);
     }
     Ok(divided)
+}
+
+/// The layers whose channels [`equalize`] may divide.
+pub fn divisible(layers: &[Layer]) -> impl Iterator<Item = &str> {
+    let firsts = (0..layers.len()).filter_map(|second| before(layers, second));
+    firsts.map(|first| &*layers[first].name)
 }
 
 /// The convolution that a convolution reads, if nothing but a ReLU is between them and nobody else reads it.

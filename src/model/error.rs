@@ -75,7 +75,7 @@ pub enum ModelError {
         "the network has {classes} classes and {labels} labels; give a file with one label a line by --labels"
     )]
     Labels { classes: usize, labels: usize },
-    #[error("the label {label} {fault}")]
+    #[error("the label \"{label}\" {fault}")]
     Label { label: String, fault: &'static str },
     #[error(
         "the network ends in a softmax, whose labels exclude each other; leave --multi-label out"
@@ -92,10 +92,10 @@ pub enum ModelError {
     #[error("the label {0:?} occurs more than once; every class needs a name of its own")]
     TwoLabels(String),
     #[error(
-        "the file or its config.json says that the weights are a {0}: only plain ResNets are read (ResNet, wide ResNet, ResNeXt, ResNet-D); \
-        export it as ONNX, or save the state dict alone if it is one of these after all"
+        "{said_by} says that the weights are a {name}: only plain ResNets are read (ResNet, wide ResNet, ResNeXt, ResNet-D); export it as \
+        ONNX, or, if it is one of these after all, leave out what {said_by} says"
     )]
-    Architecture(String),
+    Architecture { said_by: &'static str, name: String },
     #[error("{0}; say what the network was trained with by --resize, --crop, --mean and --std")]
     Preprocessing(String),
     #[error("{name} ({op}): {reason}")]

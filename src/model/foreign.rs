@@ -17,7 +17,6 @@ const KINDS: [(usize, &[u8], &str); 14] = [
         b"version https://git-lfs",
         "a pointer of Git LFS in place of the file; fetch the file itself by `git lfs pull`",
     ),
-    (0, b"<!DOCTYPE html", WEB_PAGE),
     (0, b"<!doctype html", WEB_PAGE),
     (0, b"<html", WEB_PAGE),
     (
@@ -30,17 +29,22 @@ const KINDS: [(usize, &[u8], &str); 14] = [
         b"TFL3",
         "a TensorFlow Lite file; export the network as ONNX instead",
     ),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"\xff\xd8\xff", "a picture (JPEG)"),
+    (0, b"\xff\xd8\xff", PICTURE),
+    (0, b"\x89PNG\r\n", PICTURE),
+    (8, b"WEBPVP8", "a picture (WebP); convert it to JPEG or PNG"),
 ];
 
 const WEB_PAGE: &str = "a web page, perhaps that of the file; download the file itself";
+
+const PICTURE: &str =
+    "a picture; wanted is a network, a folder of pictures or a tar archive of one";
 
 /// What `bytes`, the front of a file, are known as, with what to do about it.
 #[must_use]
 pub fn kind(bytes: &[u8]) -> Option<&'static str> {
     let begins = |(at, with, _): &&(usize, &[u8], &str)| {
-        bytes.get(*at..).is_some_and(|rest| rest.starts_with(with))
+        let there = bytes.get(*at..*at + with.len());
+        there.is_some_and(|there| there.eq_ignore_ascii_case(with))
     };
     KINDS.iter().find(begins).map(|(.., what)| *what)
 }
@@ -53,7 +57,7 @@ mod tests {
     fn what_is_not_read_is_told_by_its_first_bytes() {
         let said = |bytes: &[u8]| kind(bytes).unwrap_or_default();
         assert!(said(b"\x1f\x8b\x08\0").starts_with("compressed (gzip)"));
-        assert!(said(b"<html><body>").contains("web page"));
+        assert!(said(b"<HTML><body>").contains("web page"));
         assert!(said(b"\x1c\0\0\0TFL3").contains("TensorFlow Lite"));
         assert!(said(b"version https://git-lfs.github.com/spec/v1").contains("git lfs pull"));
         assert_eq!(kind(b""), None);

@@ -22,8 +22,8 @@ Per layer: signal to noise in decibels (the first bundle's values against the di
 falls from the layer before, the largest difference of two values, the share of the second bundle's values at the
 end of their 8 bits, and the channel with most of the difference with its share of it. Errors add up along the
 network: the layer that is worst need not be the one that does the harm, the one with the largest fall may be.
-Where a bundle is equalized (its channels divided between layers), each channel is compared after the factor that
-brings it nearest.")]
+Where `quantize` may have divided a layer's channels (equalized), they are compared up to a factor of each, and no largest
+difference is shown. Only a float bundle tells where: of two int8 bundles such layers differ by these factors too.")]
 pub struct Args {
     /// What is compared with, float or int8.
     #[arg(value_name = "A")]
@@ -37,7 +37,7 @@ pub struct Args {
     /// Compare on so many pictures, spread evenly.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     images: u32,
-    /// One JSON object: `layers` in order, `worst`, `steepest`, `agreement` as a fraction, `logit_error`.
+    /// One JSON object: `layers` in order, `worst`, `steepest`, `agreement` as a fraction, `logit_error`, `not_compared`.
     #[arg(long)]
     json: bool,
 }
@@ -71,14 +71,13 @@ fn json(found: &Difference) -> serde_json::Value {
     json!({
         "images": found.images,
         "skipped": found.skipped,
-        "rescaled": found.rescaled,
         "layers": found.layers.iter().enumerate().map(layer).collect::<Vec<_>>(),
         "worst": found.worst().map(name),
         "steepest": found.steepest().map(name),
         "not_compared": found.apart,
         "agreement": found.agreement.map(round),
         "logit_error": found.logits().map(|l| round(l.relative_error())),
-        "largest_logit_difference": found.logits().map(|l| l.largest),
+        "largest_logit_difference": found.logits().and_then(|l| l.largest),
     })
 }
 
@@ -107,10 +106,10 @@ fn table(found: &Difference) -> String {
         }
         let _ = writeln!(
             out,
-            "{:width$}{snr:>9}{:>8}{:>11.4}{:>9.3} %{channel:>9}{share:>8}{marks}",
+            "{:width$}{snr:>9}{:>8}{:>11}{:>9.3} %{channel:>9}{share:>8}{marks}",
             l.name,
             decibels(found.fall(i)),
-            l.largest,
+            l.largest.map_or("-".into(), |v| format!("{v:.4}")),
             l.saturated() * 100.0
         );
     }
@@ -123,9 +122,6 @@ fn table(found: &Difference) -> String {
         "{:>8} pictures, {} skipped",
         found.images, found.skipped
     );
-    if found.rescaled {
-        out.push_str("channels were multiplied before they were compared: a bundle is equalized\n");
-    }
     match (found.agreement, found.logits()) {
         (Some(agreement), Some(logits)) => {
             let _ = writeln!(out, "{:>8.2} % the same label", agreement * 100.0);
@@ -133,7 +129,7 @@ fn table(found: &Difference) -> String {
                 out,
                 "{:>8.4} error of the logits (RMS, relative); the largest {:.3}",
                 logits.relative_error(),
-                logits.largest
+                logits.largest.unwrap_or_default()
             );
         }
         _ => out.push_str("their labels are not the same: not compared\n"),

@@ -56,7 +56,7 @@ pub struct Args {
     /// The network was trained on B, G, R.
     #[arg(long)]
     bgr: bool,
-    /// Each label is scored for itself (sigmoid), where the file does not say it; a single output always is.
+    /// Each label is scored for itself (sigmoid); so is a single output anyway, unless the file says otherwise.
     #[arg(long)]
     multi_label: bool,
     /// Of a quantized file (QDQ) the float network that it rounds, to be quantized anew.
@@ -144,7 +144,7 @@ pub(super) fn structure(imported: &Imported) -> &'static str {
     match imported.weights_alone {
         true => {
             "weights do not say what lies between them; taken as torchvision has it: ReLU, a 3x3 max pool, strides in the 3x3 \
-            convolutions, epsilon 1e-5 (an ONNX file says it, and is compared)\n"
+            convolutions, epsilon 1e-5 (an ONNX file says it itself, and the bundle is compared with it)\n"
         }
         false => "",
     }

@@ -85,8 +85,8 @@ fn macs(text: &str) -> Result<u64, &'static str> {
 
 impl Args {
     pub fn run(self) -> Result<(), Failure> {
-        let set = Dataset::open_loose(&self.calib)?;
         super::keep_apart(&self.bundle, &self.out)?;
+        let set = Dataset::open_loose(&self.calib)?;
         let name = super::name_of(&self.out);
         let found = prune::prune(&self.bundle, &set, &self.goal.target(), name)?;
         if let Some(path) = &self.safetensors {

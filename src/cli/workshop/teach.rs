@@ -92,6 +92,7 @@ impl Args {
     }
 
     fn learn(&self, (base, folder, out): (&Path, &Path, &Path)) -> Result<Taught, Failure> {
+        super::keep_apart(base, out)?;
         let started = Instant::now();
         let taught = teach::teach(Lesson {
             base,

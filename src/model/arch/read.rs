@@ -72,7 +72,8 @@ fn strip_prefix(t: &mut Tensors) -> Result<(), ModelError> {
 
 fn stem(t: &mut Tensors) -> Result<Vec<FoldedConv>, ModelError> {
     if !t.contains("conv1.0.weight") {
-        if let Some([.., rows, columns]) = t.shape("conv1.weight").filter(|s| s.ends_with(&[3, 3]))
+        if let Some(&[_, _, rows, columns]) = t.shape("conv1.weight")
+            && (rows, columns) != (7, 7)
         {
             return Err(ModelError::Stem(format!("{rows}x{columns}")));
         }

@@ -70,18 +70,18 @@ impl Options {
                 ChannelOrder::Rgb
             },
         };
-        let of_bytes = |values: [f32; 3]| values.iter().any(|v| v.abs() > LARGEST);
-        if of_bytes(found.mean) || of_bytes(found.std) {
-            return Err(ModelError::Preprocessing(format!(
-                "mean {:?} and std {:?} are of values from 0 to 255; divide both by 255, as values here go from 0 to 1",
-                found.mean, found.std
-            )));
+        for (what, values) in [("mean", found.mean), ("std", found.std)] {
+            if values.iter().any(|v| v.abs() > LARGEST) {
+                return Err(ModelError::Preprocessing(format!(
+                    "{what} {values:?} is of values from 0 to 255; divide it by 255, as values here go from 0 to 1"
+                )));
+            }
         }
         check_preprocessing(&found).map_err(ModelError::Preprocessing)?;
         Ok(found)
     }
 
-    /// How logits become scores: as the file says, else as the user does. A single output is of no use but for itself.
+    /// How logits become scores: as the file says, else as the user does. Where neither does, a single output is scored for itself.
     ///
     /// # Errors
     /// If they say different things.
@@ -240,7 +240,10 @@ pub fn timm(text: &str) -> Result<Metadata, ModelError> {
         return Ok(Metadata::default());
     };
     if let Some(architecture) = config.architecture.filter(|name| !is_plain_resnet(name)) {
-        return Err(ModelError::Architecture(onnx::shown(&architecture)));
+        return Err(ModelError::Architecture {
+            said_by: "config.json",
+            name: onnx::shown(&architecture),
+        });
     }
     let (new, old) = (config.pretrained_cfg, config.outer);
     let mut found = Metadata::new();
@@ -275,14 +278,33 @@ pub fn timm(text: &str) -> Result<Metadata, ModelError> {
     Ok(found)
 }
 
-/// What a checkpoint calls its network must not be a relative that computes something else; any other name says nothing.
+/// Relatives of the plain ResNet, by what their names hold.
+const RELATIVES: [&str; 8] = [
+    "resnetaa",
+    "resnetblur",
+    "resnetrs",
+    "resnetv2",
+    "resnest",
+    "ecaresne",
+    "seresne",
+    "skresne",
+];
+
+/// What a checkpoint calls its network must not be a relative that computes something else. Any other name says nothing:
+/// it is whatever somebody wrote.
 ///
 /// # Errors
 /// If it is.
 pub(super) fn check_architecture(meta: &Metadata) -> Result<(), ModelError> {
-    let relative = |name: &&String| name.contains("resne") && !is_plain_resnet(name);
+    let relative = |name: &&String| {
+        let name = name.to_ascii_lowercase();
+        RELATIVES.iter().any(|relative| name.contains(relative))
+    };
     match meta.get("arch").filter(relative) {
-        Some(name) => Err(ModelError::Architecture(onnx::shown(name))),
+        Some(name) => Err(ModelError::Architecture {
+            said_by: "the checkpoint",
+            name: onnx::shown(name),
+        }),
         None => Ok(()),
     }
 }
@@ -409,11 +431,16 @@ mod tests {
     #[test]
     fn a_checkpoint_may_name_its_network_if_it_is_no_relative() {
         let named = |name: &str| check_architecture(&[("arch".into(), name.into())].into());
-        for name in ["resnet50", "resnext50_32x4d", "mine"] {
+        for name in ["resnet", "resnet50_finetuned", "my_resnext50", "mine"] {
             assert!(named(name).is_ok(), "{name}");
         }
-        let error = named("resnetaa34d").unwrap_err().to_string();
-        assert!(error.contains("resnetaa34d"), "{error}");
+        for name in ["resnetaa34d", "ECAResNet50", "resnetv2_50"] {
+            let error = named(name).unwrap_err().to_string();
+            assert!(
+                error.contains(name) && error.contains("checkpoint"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
@@ -424,7 +451,12 @@ mod tests {
             ..Options::default()
         };
         let error = options.preprocessing(&Metadata::default()).unwrap_err();
-        assert!(error.to_string().contains("divide both by 255"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("mean [123.675, 116.28, 103.53] is of values from 0 to 255"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -108,7 +108,9 @@ pub fn prune(
     let station = |i: u64| total - (total - target) * i / POINTS;
     let stations: Vec<u64> = (1..=POINTS).map(station).collect();
     let first = network.labels(&network.layers, set, &pictures.held_out)?;
-    let truth = set.classes(&network.manifest.labels).ok();
+    let truth = set.classes(&network.manifest.labels);
+    let told = |error: &ModelError| log::info!("which labels are right is not known: {error}");
+    let truth = truth.inspect_err(told).ok();
     let compare = |layers: &[Layer], labels: &Labels| {
         network.point(layers, (&first.results, labels), truth.as_deref())
     };

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::fit::Example;
 use super::head::Base;
 use super::{Lesson, NAMED};
+use crate::bundle::label_fault;
 use crate::cores::Threads;
 use crate::infer::Engine;
 use crate::label::Prediction;
@@ -67,6 +68,11 @@ impl Pictures {
         };
         if labels.len() < 2 && !(lesson.several && labels.len() == 1) {
             return refuse("only one class; a second folder, of anything else, is needed".into());
+        }
+        for label in &labels {
+            if let Some(fault) = label_fault(label) {
+                return refuse(format!("the folder {label:?} {fault}, which no label may"));
+            }
         }
         if set.len() > MOST {
             let have = set.len();

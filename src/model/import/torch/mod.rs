@@ -197,7 +197,7 @@ fn collect<'a>(
     Ok((tensors, named(pickle)))
 }
 
-/// What a checkpoint says of its network.
+/// What a checkpoint calls its network.
 fn named(pickle: &Pickle) -> Metadata {
     let Value::Dict(top) = pickle.value else {
         return Metadata::default();
