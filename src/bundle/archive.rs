@@ -86,7 +86,8 @@ impl<R: Read> Walk<R> {
     }
 
     fn entry(&self, header: &tar::Header) -> Result<Entry, Reason> {
-        let damaged = |e: std::io::Error| Reason::Damaged(e.to_string());
+        // the error would quote the bytes, whatever they are
+        let damaged = |_| Reason::Damaged("a number in a header of its archive is none".into());
         let name = String::from_utf8_lossy(&header.path_bytes()).into_owned();
         let mut unsummed = header.clone();
         unsummed.set_cksum();
@@ -103,11 +104,11 @@ impl<R: Read> Walk<R> {
         let end = self.at.checked_add(size).filter(|&end| end <= self.length);
         let Some(end) = end else {
             return Err(Reason::Damaged(format!(
-                "{name} ends behind the end of the file"
+                "{name:?} ends behind the end of the file"
             )));
         };
         if self.names.contains(&name) {
-            return Err(Reason::Refused(format!("{name} is there twice")));
+            return Err(Reason::Refused(format!("{name:?} is there twice")));
         }
         if self.names.len() == MAX_ENTRIES {
             return Err(Reason::Refused(format!("more than {MAX_ENTRIES} entries")));

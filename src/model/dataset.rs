@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::ModelError;
 use super::foreign;
+use super::import::onnx::shown;
 use crate::plain_file;
 
 /// No photograph is larger.
@@ -87,7 +88,10 @@ impl Dataset {
                 let path = set.path;
                 return Err(ModelError::Foreign { path, kind });
             }
-            set.tar(&file, loose).map_err(read)?;
+            if let Err(error) = set.tar(&file, loose) {
+                let error = shown(&error.to_string());
+                return Err(set.error(format!("it cannot be read as a tar archive: {error}")));
+            }
             set.archive = Some(file);
         }
         set.items.sort_by(|a, b| a.name.cmp(&b.name));
