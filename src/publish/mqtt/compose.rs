@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::discovery::{self, Announcement};
+use super::discovery::{self, Announcement, Parts};
 use super::outbox::Outbox;
 use super::topics::Topics;
 use crate::publish::pictures::Pictures;
@@ -34,6 +34,8 @@ pub struct Composer {
     model: Option<ModelInfo>,
     cameras: Vec<Camera>,
     told: HashMap<Part, Instant>,
+    /// What Home Assistant knows of: each camera and its parts.
+    announced: Vec<Parts>,
 }
 
 /// What is known of a camera.
@@ -120,6 +122,7 @@ impl Composer {
             model: None,
             cameras: Vec::new(),
             told: HashMap::new(),
+            announced: Vec::new(),
         }
     }
 
@@ -147,26 +150,30 @@ impl Composer {
     }
 
     /// Tells Home Assistant what there is, if that is wanted.
-    pub fn announce(&self, out: &mut Outbox) {
+    pub fn announce(&mut self, out: &mut Outbox) {
         let Some(prefix) = &self.discovery else {
             return;
         };
-        let model = self.model.as_ref().map_or("", |model| &model.name);
-        let parts = |camera: &Camera| {
-            let scene = self.pictures.scene(&camera.name).unwrap_or_default();
-            let regions = scene.views.into_iter().map(|view| view.region);
-            (camera.name.clone(), regions.collect())
-        };
+        self.announced = self.parts();
         let announcement = Announcement {
             topics: &self.topics,
-            model,
-            cameras: self.cameras.iter().map(parts).collect(),
+            model: self.model.as_ref().map_or("", |model| &model.name),
+            cameras: &self.announced,
             labels: &self.labels,
         };
         out.state(
             discovery::topic(prefix, &self.topics),
             json(&announcement.payload()),
         );
+    }
+
+    fn parts(&self) -> Vec<Parts> {
+        let parts = |camera: &Camera| {
+            let scene = self.pictures.scene(&camera.name).unwrap_or_default();
+            let regions = scene.views.into_iter().map(|view| view.region);
+            (camera.name.clone(), regions.collect())
+        };
+        self.cameras.iter().map(parts).collect()
     }
 
     /// Tells how the machine feels, and how each camera's frames went since it was told last.
@@ -306,6 +313,10 @@ impl Composer {
         let topic = self.topics.of(&part.0, part.1.as_deref(), "label");
         out.state(topic, json(label));
         self.told.insert(part, Instant::now());
+        // A camera's parts may come, or change, after those who subscribe were told of the camera.
+        if self.discovery.is_some() && self.parts() != self.announced {
+            self.announce(out);
+        }
     }
 }
 

@@ -12,12 +12,14 @@ pub fn topic(prefix: &str, topics: &Topics) -> String {
     format!("{prefix}/device/resnetd-{}/config", topics.device())
 }
 
+/// A camera and the parts of its pictures that get labels; `None`: all of the picture.
+pub type Parts = (String, Vec<Option<String>>);
+
 /// What there is.
 pub struct Announcement<'a> {
     pub topics: &'a Topics,
     pub model: &'a str,
-    /// Cameras and the parts of their pictures that get labels; `None`: all of the picture.
-    pub cameras: Vec<(String, Vec<Option<String>>)>,
+    pub cameras: &'a [Parts],
     /// Labels that get a binary sensor each.
     pub labels: &'a [String],
 }
@@ -26,7 +28,7 @@ impl Announcement<'_> {
     pub fn payload(&self) -> Value {
         let device = self.topics.device();
         let mut components = Map::new();
-        for (camera, regions) in &self.cameras {
+        for (camera, regions) in self.cameras {
             for region in regions {
                 self.label(&mut components, camera, region.as_deref());
             }
@@ -189,7 +191,7 @@ mod tests {
         let announcement = Announcement {
             topics: &topics,
             model: "m",
-            cameras: vec![
+            cameras: &[
                 ("front".into(), vec![None]),
                 (
                     "yard".into(),

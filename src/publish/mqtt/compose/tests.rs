@@ -1,11 +1,17 @@
 //! What a broker is told, of messages that are made up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::publish::pictures::{Picture, Question, Scene, View, Why};
 use crate::publish::samples::{self, hello};
 
 /// A camera with two regions, `a`, and one without.
-struct Scenes;
+#[derive(Default)]
+struct Scenes {
+    /// What is looked at is not known yet.
+    hidden: AtomicBool,
+}
 
 impl Pictures for Scenes {
     fn number(&self, _: &str) -> u64 {
@@ -21,6 +27,9 @@ impl Pictures for Scenes {
     }
 
     fn scene(&self, camera: &str) -> Option<Scene> {
+        if self.hidden.load(Ordering::Relaxed) {
+            return None;
+        }
         let regions = if camera == "a" {
             vec![Some("x"), Some("y")]
         } else {
@@ -43,9 +52,13 @@ impl Pictures for Scenes {
 }
 
 fn composer() -> Composer {
+    composer_of(Arc::default())
+}
+
+fn composer_of(scenes: Arc<Scenes>) -> Composer {
     let topics = Topics::new("pi");
     let labels = vec!["ball".to_owned()];
-    Composer::new(topics, labels, Some("ha".into()), Arc::new(Scenes))
+    Composer::new(topics, labels, Some("ha".into()), scenes)
 }
 
 fn classification(confidence: f32) -> Message<'static> {
@@ -112,12 +125,32 @@ fn home_assistant_is_told_of_each_region_and_wanted_label() {
     composer.hear(&hello(&["a", "b"]), &mut out);
     let sent = drain(&mut out);
     let config = of(&sent, "ha/device/resnetd-pi/config")[0];
-    let components = config["components"].as_object().unwrap();
-    let is = components
-        .values()
-        .filter(|one| one["platform"] == "binary_sensor");
-    assert_eq!(is.count(), 3);
+    assert_eq!(label_sensors(config), 3);
     assert_eq!(config["device"]["model"], "m");
+}
+
+fn label_sensors(config: &serde_json::Value) -> usize {
+    let components = config["components"].as_object().unwrap();
+    let is = { components.values() }.filter(|one| one["platform"] == "binary_sensor");
+    is.count()
+}
+
+#[test]
+fn home_assistant_is_told_again_once_the_parts_of_a_camera_are_known() {
+    let scenes = Arc::new(Scenes::default());
+    scenes.hidden.store(true, Ordering::Relaxed);
+    let (mut composer, mut out) = (composer_of(Arc::clone(&scenes)), Outbox::default());
+    composer.hear(&hello(&["a", "b"]), &mut out);
+    let topic = "ha/device/resnetd-pi/config";
+    let sent = drain(&mut out);
+    assert_eq!(label_sensors(of(&sent, topic)[0]), 0);
+    scenes.hidden.store(false, Ordering::Relaxed);
+    composer.hear(&classification(0.5), &mut out);
+    let sent = drain(&mut out);
+    assert_eq!(label_sensors(of(&sent, topic)[0]), 3);
+    composer.hear(&change("cup"), &mut out);
+    let sent = drain(&mut out);
+    assert!(of(&sent, topic).is_empty(), "nothing is new");
 }
 
 #[test]
