@@ -219,9 +219,15 @@ fn identifier(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Why a text is no label: it must be shown on one line of a terminal, and be worth its place in a message.
-#[must_use]
-pub fn label_fault(label: &str) -> Option<&'static str> {
+/// The first text that is no label, and why.
+pub fn faulty_label(labels: &[String]) -> Option<(&str, &'static str)> {
+    labels
+        .iter()
+        .find_map(|l| Some((l.as_str(), label_fault(l)?)))
+}
+
+/// A label must be shown on one line of a terminal, and be worth its place in a message.
+fn label_fault(label: &str) -> Option<&'static str> {
     if label.is_empty() {
         Some("is empty")
     } else if label.len() > 256 {
@@ -238,7 +244,7 @@ fn sensible(m: &Manifest) -> Result<(), Reason> {
     if m.labels.is_empty() {
         return refuse("it has no labels".into());
     }
-    if let Some((label, fault)) = { m.labels.iter() }.find_map(|l| Some((l, label_fault(l)?))) {
+    if let Some((label, fault)) = faulty_label(&m.labels) {
         let label: String = label.chars().take(80).collect();
         return refuse(format!("label {label:?} {fault}"));
     }

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use crate::plain_file;
 
-pub use check::{Contents, label_fault, preprocessing as check_preprocessing};
+pub use check::{Contents, faulty_label, preprocessing as check_preprocessing};
 pub use graph::{Graph, Value, parse as parse_graph};
 pub use manifest::{Accuracy, Confidence, FORMAT, Manifest, Provenance, Quantization};
 pub use tensor::{Kind, Sink, TensorInfo};

@@ -140,7 +140,7 @@ fn assumed(imported: &Imported) -> String {
 }
 
 /// What was taken for granted of the network.
-pub(super) fn structure(imported: &Imported) -> &'static str {
+fn structure(imported: &Imported) -> &'static str {
     match imported.weights_alone {
         true => {
             "weights do not say what lies between them; taken as torchvision has it: ReLU, a 3x3 max pool, strides in the 3x3 \

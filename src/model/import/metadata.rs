@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::onnx;
+use super::relatives;
 use super::tensors::Metadata;
 use crate::bundle::check_preprocessing;
 use crate::model::error::ModelError;
@@ -239,11 +239,8 @@ pub fn timm(text: &str) -> Result<Metadata, ModelError> {
     let Ok(config) = serde_json::from_str::<Config>(text) else {
         return Ok(Metadata::default());
     };
-    if let Some(architecture) = config.architecture.filter(|name| !is_plain_resnet(name)) {
-        return Err(ModelError::Architecture {
-            said_by: "config.json",
-            name: onnx::shown(&architecture),
-        });
+    if let Some(architecture) = &config.architecture {
+        relatives::check_timm(architecture)?;
     }
     let (new, old) = (config.pretrained_cfg, config.outer);
     let mut found = Metadata::new();
@@ -276,59 +273,6 @@ pub fn timm(text: &str) -> Result<Metadata, ModelError> {
         labels.and_then(|l| serde_json::to_string(&l).ok()),
     );
     Ok(found)
-}
-
-/// Relatives of the plain ResNet, by what their names hold.
-const RELATIVES: [&str; 8] = [
-    "resnetaa",
-    "resnetblur",
-    "resnetrs",
-    "resnetv2",
-    "resnest",
-    "ecaresne",
-    "seresne",
-    "skresne",
-];
-
-/// What a checkpoint calls its network must not be a relative that computes something else. Any other name says nothing:
-/// it is whatever somebody wrote.
-///
-/// # Errors
-/// If it is.
-pub(super) fn check_architecture(meta: &Metadata) -> Result<(), ModelError> {
-    let relative = |name: &&String| {
-        let name = name.to_ascii_lowercase();
-        RELATIVES.iter().any(|relative| name.contains(relative))
-    };
-    match meta.get("arch").filter(relative) {
-        Some(name) => Err(ModelError::Architecture {
-            said_by: "the checkpoint",
-            name: onnx::shown(name),
-        }),
-        None => Ok(()),
-    }
-}
-
-/// timm has relatives whose parameters look the same and that compute something else (`resnetaa50`,
-/// `resnetblur50`, `resnet33ts`). Known: `resnet50`, `resnet50d`, `wide_resnet50_2`, `resnext50d_32x4d`, and
-/// those with an origin before them, such as `tv_resnet50`.
-fn is_plain_resnet(name: &str) -> bool {
-    let name = name.split('.').next().unwrap_or_default();
-    let rest = ["wide_resnet", "resnext", "resnet"]
-        .iter()
-        .find_map(|family| name.split_once(family).filter(|(_, r)| !r.is_empty()));
-    let Some((before, rest)) = rest else {
-        return false;
-    };
-    let origins = ["", "tv_", "gluon_", "ssl_", "swsl_", "ig_"];
-    let kind = rest.trim_start_matches(|c: char| c.is_ascii_digit());
-    let (letter, groups) = kind.split_once('_').unwrap_or((kind, ""));
-    origins.contains(&before)
-        && kind.len() < rest.len()
-        && matches!(letter, "" | "c" | "d" | "s" | "t")
-        && groups
-            .chars()
-            .all(|c| c.is_ascii_digit() || c == 'x' || c == 'd')
 }
 
 #[cfg(test)]
@@ -397,50 +341,6 @@ mod tests {
             ["resize", "interpolation", "mean", "std"]
         );
         assert_eq!(options.assumed(&timm(RESNET50_A1).unwrap()), [""; 0]);
-    }
-
-    #[test]
-    fn relatives_that_compute_something_else_are_refused() {
-        for name in [
-            "resnet18",
-            "resnet50d",
-            "resnet26t",
-            "wide_resnet50_2",
-            "resnext101_32x8d",
-            "resnet50.a1_in1k",
-            "tv_resnet34",
-        ] {
-            assert!(is_plain_resnet(name), "{name}");
-        }
-        for name in [
-            "resnetaa50",
-            "resnetblur50",
-            "resnet33ts",
-            "seresnet50",
-            "resnetv2_50",
-            "resnet50_gn",
-            "vit_tiny",
-            "resnet",
-        ] {
-            assert!(!is_plain_resnet(name), "{name}");
-        }
-        let error = timm(&RESNET50_A1.replace("\"resnet50\"", "\"resnetaa50d\"")).unwrap_err();
-        assert!(error.to_string().contains("resnetaa50d"), "{error}");
-    }
-
-    #[test]
-    fn a_checkpoint_may_name_its_network_if_it_is_no_relative() {
-        let named = |name: &str| check_architecture(&[("arch".into(), name.into())].into());
-        for name in ["resnet", "resnet50_finetuned", "my_resnext50", "mine"] {
-            assert!(named(name).is_ok(), "{name}");
-        }
-        for name in ["resnetaa34d", "ECAResNet50", "resnetv2_50"] {
-            let error = named(name).unwrap_err().to_string();
-            assert!(
-                error.contains(name) && error.contains("checkpoint"),
-                "{error}"
-            );
-        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod metadata;
 pub mod nnef;
 pub mod onnx;
+mod relatives;
 pub mod tensors;
 pub mod torch;
 
@@ -21,7 +22,7 @@ use super::error::ModelError;
 use super::layers::Kind;
 use super::{foreign, lower, save};
 use crate::bundle::{
-    Bundle, FORMAT, Manifest, Provenance, Quantization, check_preprocessing, label_fault,
+    Bundle, FORMAT, Manifest, Provenance, Quantization, check_preprocessing, faulty_label,
 };
 use crate::infer::EngineError;
 use crate::kernels::Backend;
@@ -159,7 +160,7 @@ fn from_weights(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Networ
     let (tensors, metadata) = tensors_of(path, &bytes)?;
     drop(bytes);
     let metadata = options.with_beside(path, metadata)?;
-    metadata::check_architecture(&metadata)?;
+    relatives::check(&metadata)?;
     let net = Resnet::from_tensors(tensors)?;
     let (labels, imagenet_labels) = labels(options, &metadata, net.classes())?;
     let preprocessing = options.preprocessing(&metadata)?;
@@ -336,7 +337,7 @@ fn labels(
         let labels = if imagenet { 0 } else { labels.len() };
         return Err(ModelError::Labels { classes, labels });
     }
-    if let Some((label, fault)) = { labels.iter() }.find_map(|l| Some((l, label_fault(l)?))) {
+    if let Some((label, fault)) = faulty_label(&labels) {
         return Err(ModelError::Label {
             label: onnx::shown(label),
             fault,

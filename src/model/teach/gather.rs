@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::fit::Example;
 use super::head::Base;
 use super::{Lesson, NAMED};
-use crate::bundle::label_fault;
+use crate::bundle::faulty_label;
 use crate::cores::Threads;
 use crate::infer::Engine;
 use crate::label::Prediction;
@@ -69,10 +69,8 @@ impl Pictures {
         if labels.len() < 2 && !(lesson.several && labels.len() == 1) {
             return refuse("only one class; a second folder, of anything else, is needed".into());
         }
-        for label in &labels {
-            if let Some(fault) = label_fault(label) {
-                return refuse(format!("the folder {label:?} {fault}, which no label may"));
-            }
+        if let Some((label, fault)) = faulty_label(&labels) {
+            return refuse(format!("the folder {label:?} {fault}, which no label may"));
         }
         if set.len() > MOST {
             let have = set.len();
