@@ -344,6 +344,16 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_of_a_relative_is_refused() {
+        let error = timm(&RESNET50_A1.replace("\"resnet50\"", "\"resnetaa50d\"")).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("resnetaa50d") && error.contains("config.json"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn statistics_of_bytes_are_not_those_of_fractions() {
         let options = Options {
             mean: triple("123.675,116.28,103.53"),

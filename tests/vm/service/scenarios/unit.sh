@@ -80,7 +80,7 @@ scenario_reload_keeps_subscribers() {
     systemctl reload resnetd
     await_labels 30 $(($(labels) + 3))
     # The last line may tell a change, which has no size.
-    grep '"classification"' seen | tail -n 1 | grep -q '"width":320' || fail "the first source did not return"
+    grep '"type":"classification"' seen | tail -n 1 | grep -q '"width":320' || fail "the first source did not return"
     [ "$(property MainPID)" = "$pid" ] || fail "it was restarted"
     # Greeted once more, with the new cameras and model, but on the same connection.
     ! [ -s watch.log ] && runs "$SUBSCRIBER" || fail "the subscriber was cut off"
